@@ -1,0 +1,1 @@
+"""The console's built pages, served from the package; their sources are in web-console/."""

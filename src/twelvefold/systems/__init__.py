@@ -1,0 +1,1 @@
+"""Twelve folders of one shape. No system imports another."""

@@ -1,0 +1,1 @@
+"""The HTTP and WebSocket toolkit. It knows no system."""
