@@ -1,0 +1,1 @@
+"""Links: short links, pastes and unique ids."""
