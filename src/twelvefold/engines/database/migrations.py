@@ -125,7 +125,7 @@ async def _apply(transaction: Transaction, namespace: str, file: Migration) -> N
         await transaction.execute(file.sql)
         after = await transaction.fetch_value(number)
     except TwelvefoldError as error:
-        if error.status == 503:  # noqa: PLR2004  (not the file's fault)
+        if error.status == 503:
             raise
         raise StatementError(f"{namespace}: {file.name}: {error.message}") from error
     if before != after:

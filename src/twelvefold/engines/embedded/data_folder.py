@@ -43,7 +43,7 @@ class DataFolder:
     def open(cls, path: Path) -> Self:
         """Create or open `path`. Raises `RefusedError` with one sentence that says what to do."""
         path = Path(path).absolute()
-        if any(ord(letter) < 32 for letter in str(path)):  # noqa: PLR2004  (control characters)
+        if any(ord(letter) < 32 for letter in str(path)):
             raise RefusedError(
                 f"{str(path)!r} has a control character in its name; choose another data folder"
             )

@@ -137,7 +137,7 @@ class PostgresServer:
     def is_ready(self, child: ChildProcess) -> bool:
         """The postmaster writes its state into its pid file; reading it costs no connection."""
         lines = self._pid_file()
-        return len(lines) > 7 and lines[0].strip() == str(child.pid) and lines[7].strip() == "ready"  # noqa: PLR2004  (the eighth line is the state)
+        return len(lines) > 7 and lines[0].strip() == str(child.pid) and lines[7].strip() == "ready"
 
     def explain(self, log_lines: Sequence[str]) -> str:
         """See `EmbeddedServer.explain`."""

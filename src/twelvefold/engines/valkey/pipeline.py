@@ -93,7 +93,7 @@ class Pipeline:
         if len(entries) >= self._room:
             raise self._refusal()
         # `encode_into`, its commonest case written out: this runs for every command.
-        if len(args) == 2 and type(args[1]) is bytes:  # noqa: PLR2004 a verb and a key
+        if len(args) == 2 and type(args[1]) is bytes:
             verb, key = args
             try:
                 self._pieces += (HEADS[verb][len(key)], key, CRLF)  # type: ignore[arg-type] # caught

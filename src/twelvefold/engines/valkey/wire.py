@@ -74,7 +74,7 @@ def encode_into(pieces: list[bytes], args: tuple[Value, ...]) -> int:
     Returns:
         The command's size in bytes if it is above 256, else 0: small ones are bounded by their number.
     """
-    if len(args) == 2:  # noqa: PLR2004 a verb and a key
+    if len(args) == 2:
         verb, key = args
         if type(key) is bytes and len(key) < _SHORT and (verb in HEADS or _learn(verb)):
             pieces += (HEADS[verb][len(key)], key, CRLF)

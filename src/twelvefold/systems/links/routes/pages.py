@@ -8,16 +8,33 @@ from twelvefold.kernel.errors import TwelvefoldError
 from twelvefold.systems.links.contracts import Paste
 
 _STYLE = """
-:root{color-scheme:light dark;--ink:#1d2430;--quiet:#5b6573;--ground:#fbfbfc;--card:#fff;--line:#dfe3e8;--accent:#2f5bd7}
-@media(prefers-color-scheme:dark){:root{--ink:#e7eaef;--quiet:#9aa4b2;--ground:#12151a;--card:#1a1f26;--line:#2d343e;--accent:#8fb0ff}}
-*{box-sizing:border-box}body{margin:0;min-height:100vh;display:grid;place-items:center;padding:24px;background:var(--ground);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
-main{width:100%;max-width:560px;background:var(--card);border:1px solid var(--line);border-radius:12px;padding:32px}
-main.wide{max-width:960px}h1{font-size:20px;margin:0 0 8px}p{margin:8px 0;color:var(--quiet)}a{color:var(--accent);overflow-wrap:anywhere}
-pre{overflow:auto;background:var(--ground);border:1px solid var(--line);border-radius:8px;padding:16px;font:14px/1.5 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere}
-label{display:block;margin:16px 0 4px}input,textarea{width:100%;padding:8px 12px;border:1px solid var(--line);border-radius:8px;background:var(--ground);color:var(--ink);font:inherit}
-button{margin-top:16px;padding:8px 16px;border:0;border-radius:8px;background:var(--accent);color:var(--card);font:inherit;cursor:pointer}
-.error{color:#c0362c}details{margin-top:24px}dt{color:var(--quiet)}dd{margin:0 0 12px}
+:root{color-scheme:light dark;--ink:#1d2430;--quiet:#5b6573;--ground:#fbfbfc;--card:#fff;
+--line:#dfe3e8;--accent:#2f5bd7;--danger:#b3261e}
+@media(prefers-color-scheme:dark){:root{--ink:#e7eaef;--quiet:#9aa4b2;--ground:#12151a;
+--card:#1a1f26;--line:#2d343e;--accent:#8fb0ff;--danger:#ff8a80}}
+*{box-sizing:border-box}
+body{margin:0;min-height:100vh;display:grid;place-items:center;padding:24px;
+background:var(--ground);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
+main{width:100%;max-width:560px;background:var(--card);border:1px solid var(--line);
+border-radius:12px;padding:32px}
+main.wide{max-width:960px}
+h1{font-size:20px;margin:0 0 8px;overflow-wrap:anywhere}p{margin:8px 0;color:var(--quiet)}
+a{color:var(--accent);overflow-wrap:anywhere}
+pre{overflow:auto;background:var(--ground);border:1px solid var(--line);border-radius:8px;padding:16px;
+font:14px/1.5 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere}
+label{display:block;margin:16px 0 4px}
+input,textarea{width:100%;padding:8px 12px;border:1px solid var(--line);border-radius:8px;
+background:var(--ground);color:var(--ink);font:inherit}
+button{margin-top:16px;padding:8px 16px;border:0;border-radius:8px;background:var(--accent);
+color:var(--card);font:inherit;cursor:pointer}
+.error{color:var(--danger)}details{margin-top:24px}dt{color:var(--quiet)}dd{margin:0 0 12px}
 """
+_TITLES = {
+    404: "There is no such link",
+    410: "This link has ended",
+    429: "Too many attempts",
+    503: "Back in a moment",
+}
 STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest())
 
 
@@ -80,16 +97,6 @@ def thanks_page() -> str:
 
 def problem_page(error: TwelvefoldError) -> str:
     """An error, for people."""
-    titles = {
-        404: "There is no such link",
-        410: "This link has ended",
-        429: "Too many attempts",
-        503: "Back in a moment",
-    }
+    title = _TITLES.get(error.status, "That did not work")
     hint = f"<p>{escape(error.hint)}</p>" if error.hint else ""
-    return _page(
-        titles.get(error.status, "That did not work"),
-        f"<h1>{titles.get(error.status, 'That did not work')}</h1><p>{escape(error.message)}.</p>{hint}".replace(
-            "..<", ".<"
-        ),
-    )
+    return _page(title, f"<h1>{title}</h1><p>{escape(error.message.rstrip('.'))}.</p>{hint}")

@@ -270,6 +270,10 @@ class Links:
         items = tuple(self._shown(link) for link in found[:limit])
         return Page(items, _write_cursor(items[-1].id) if len(found) > limit else None)
 
+    async def ranked(self, tenant: TenantId, order: str, limit: int, start: int = 0) -> Sequence[Link]:
+        """The tenant's links by `top`, `bottom` (clicks), `last` or `rand`."""
+        return [self._shown(link) for link in await self._links.ranked(tenant, order, limit, start)]
+
     async def history(self, tenant: TenantId, code: str, domain: str | None = None) -> Sequence[Revision]:
         """What the code pointed to, and when."""
         return await self._links.history(tenant, self._domains.place(tenant, code, domain))
@@ -302,13 +306,23 @@ class Links:
 
     def _changed_columns(self, before: Link, change: LinkChange, blocked: frozenset[str]) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        alive_again = False
+        for name in ("redirect", "note"):
+            if getattr(change, name) is not msgspec.UNSET:
+                values[name] = getattr(change, name)
+        if change.tags is not msgspec.UNSET:
+            values["tags"] = list(dict.fromkeys(change.tags))
         if change.url is not msgspec.UNSET:
             # A link that stood for an address does not stand for it any more.
             values |= {"url": self._target(change.url, blocked, "url"), "dedupe_key": None, "title": ""}
         if change.rules is not msgspec.UNSET:
             rules = self._rules(change.rules, blocked)
             values["rules"] = msgspec.to_builtins(rules) if rules else None
+        return values | self._changed_life(before, change)
+
+    def _changed_life(self, before: Link, change: LinkChange) -> dict[str, Any]:
+        """Columns that say until when a link lives; raising a limit that ended it wakes it up."""
+        values: dict[str, Any] = {}
+        alive_again = False
         if change.expires_at_ms is not msgspec.UNSET:
             values["expires_at_ms"] = life.expiry(self._clock.now_ms(), change.expires_at_ms, None)
             alive_again |= before.state == "expired"
@@ -324,11 +338,6 @@ class Links:
             values["state"] = LETTERS["disabled" if change.disabled else "active"]
         elif alive_again:
             values |= {"state": LETTERS["active"], "ended_at_ms": None}
-        for name in ("redirect", "note"):
-            if getattr(change, name) is not msgspec.UNSET:
-                values[name] = getattr(change, name)
-        if change.tags is not msgspec.UNSET:
-            values["tags"] = list(dict.fromkeys(change.tags))
         return values
 
     async def delete(self, tenant: TenantId, code: str, domain: str | None = None) -> None:

@@ -39,6 +39,12 @@ _LINK_COLUMNS = """l.id, l.code, l.domain_id, coalesce(d.host, '') AS host, l.ur
     l.tags, l.note, l.title, l.rules, coalesce(t.clicks, 0) AS clicks"""
 _LINK_SOURCE = """links.link l LEFT JOIN links.domain d ON d.id = l.domain_id
     LEFT JOIN links.click_total t ON t.link_id = l.id"""
+RANKINGS = {
+    "top": "coalesce(t.clicks, 0) DESC, l.id DESC",
+    "bottom": "coalesce(t.clicks, 0), l.id",
+    "rand": "random()",
+    "last": "l.id DESC",
+}
 COPY_COLUMNS = (
     "id",
     "tenant_id",
@@ -222,6 +228,17 @@ class LinkStore:
             LETTERS[state].decode() if state else "",
             now_ms,
             limit,
+        )
+        return [_link(row) for row in rows]
+
+    async def ranked(self, tenant: TenantId, order: str, limit: int, start: int) -> list[Link]:
+        """The tenant's links by an order of `RANKINGS`."""
+        rows = await self._database.fetch(
+            f"""SELECT {_LINK_COLUMNS} FROM {_LINK_SOURCE} WHERE l.tenant_id = $1 AND l.kind = 'l' AND l.state <> 'd'
+                ORDER BY {RANKINGS[order]} LIMIT $2 OFFSET $3""",
+            tenant,
+            limit,
+            start,
         )
         return [_link(row) for row in rows]
 
