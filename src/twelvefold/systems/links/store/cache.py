@@ -9,6 +9,7 @@ A value is text: 16 digits of version, a letter, and the rest. `P` (a plain redi
 expiry, status and address for the fast lane; `D` carries a whole destination; `F` is a floor.
 """
 
+import asyncio
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
@@ -104,11 +105,10 @@ class DestinationCache:
     async def raise_floor(self, domain_id: int, folded: str, version: int) -> bool:
         """Make sure nothing below `version` is served or filled. False if that cannot be promised."""
         try:
-            await self._raise_floor(
-                keys=[self.key(domain_id, folded)],
-                args=[b"%016dF" % version, FLOOR_MS],
-                deadline_seconds=WRITE_DEADLINE_SECONDS,
-            )
-        except TwelvefoldError:
+            async with asyncio.timeout(WRITE_DEADLINE_SECONDS):
+                await self._raise_floor(
+                    keys=[self.key(domain_id, folded)], args=[b"%016dF" % version, FLOOR_MS]
+                )
+        except (TwelvefoldError, TimeoutError):
             return False
         return True

@@ -90,6 +90,10 @@ class ClickStore:
             older_than_seconds,
         )
 
+    async def forget_facts(self, before_ms: int) -> None:
+        """Drop facts of days that are closed long since; their counts stay."""
+        await self._events.forget(TABLE, before_ms)
+
     # Reading
 
     async def hours(self, link_id: int, first_hour: int, end_hour: int) -> list[tuple[int, int, int]]:
@@ -134,8 +138,8 @@ class ClickStore:
     ) -> list[tuple[str, int]]:
         """`(value, clicks)` from the facts, without the days that are rolled up."""
         rows = await self._events.query(
-            f"SELECT {facet}, count(*) FROM {{table}} WHERE link_id = $link AND at_ms >= $start AND at_ms < $end"
-            f" AND NOT bot AND NOT list_contains($days, at_ms // {DAY_MS}) GROUP BY 1",
+            f"SELECT {facet}, count(*) FROM {{table}} WHERE link_id = $link AND ts_ms >= $start AND ts_ms < $end"
+            f" AND NOT bot AND NOT list_contains($days, ts_ms // {DAY_MS}) GROUP BY 1",
             TABLE,
             {"link": link_id, "start": from_ms, "end": to_ms, "days": sorted(but_days) or [-1]},
         )
@@ -144,8 +148,8 @@ class ClickStore:
     async def fresh_visitors(self, link_id: int, from_ms: int, to_ms: int, but_days: frozenset[int]) -> int:
         """Distinct visitors of the days that are not rolled up; the key changes daily, so days add up."""
         rows = await self._events.query(
-            "SELECT count(DISTINCT visitor) FROM {table} WHERE link_id = $link AND at_ms >= $start AND at_ms < $end"
-            f" AND NOT bot AND NOT list_contains($days, at_ms // {DAY_MS})",
+            "SELECT count(DISTINCT visitor) FROM {table} WHERE link_id = $link AND ts_ms >= $start AND ts_ms < $end"
+            f" AND NOT bot AND NOT list_contains($days, ts_ms // {DAY_MS})",
             TABLE,
             {"link": link_id, "start": from_ms, "end": to_ms, "days": sorted(but_days) or [-1]},
         )

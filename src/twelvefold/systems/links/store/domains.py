@@ -14,10 +14,6 @@ class DomainStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def epoch(self) -> int:
-        """The cache epoch that counts now."""
-        return int(await self._database.fetch_value("SELECT epoch FROM links.cache_epoch"))
-
     async def domains(self) -> list[Domain]:
         """All registered domains; the redirect path keeps them in memory."""
         rows = await self._database.fetch(

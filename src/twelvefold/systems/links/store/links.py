@@ -376,6 +376,10 @@ class LinkStore:
             rules=_rules(row["rules"]),
         )
 
+    async def epoch(self) -> int:
+        """The cache epoch that counts now."""
+        return int(await self._database.fetch_value("SELECT epoch FROM links.cache_epoch"))
+
     async def take_clicks(self, link_id: int, wanted: int, now_ms: int) -> int:
         """Use up to `wanted` of a limited link's clicks; returns how many were granted, exactly."""
         async with self._database.transaction() as transaction:

@@ -29,7 +29,7 @@ class DayRollup:
     async def roll(self, day: int) -> None:
         """Replace a day's rows by what the facts say now."""
         span = {"start": day * DAY_MS, "end": (day + 1) * DAY_MS}
-        where = "WHERE at_ms >= $start AND at_ms < $end AND NOT bot"
+        where = "WHERE ts_ms >= $start AND ts_ms < $end AND NOT bot"
         facets = []
         for facet in FACETS:
             rows = await self._events.query(
