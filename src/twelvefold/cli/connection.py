@@ -55,7 +55,9 @@ class Connection:
             raise _problem(error) from error
         except (urllib.error.URLError, TimeoutError) as error:
             reason = getattr(error, "reason", error)
-            raise RefusedError(f"{self.url} does not answer: {reason}", hint="is `twelvefold up` running?") from error
+            raise RefusedError(
+                f"{self.url} does not answer: {reason}", hint="is `twelvefold up` running?"
+            ) from error
         return json.loads(text) if text else None
 
 

@@ -30,9 +30,7 @@ def create(url: str, *, alias: str | None = None, data: Data = None, json: Json 
 
 
 @app.command(name="list")
-def list_links(
-    *, search: str | None = None, limit: int = 20, data: Data = None, json: Json = False
-) -> None:
+def list_links(*, search: str | None = None, limit: int = 20, data: Data = None, json: Json = False) -> None:
     """Show the newest links."""
     from urllib.parse import urlencode
 
@@ -73,7 +71,12 @@ def import_links(
     created, began = 0, time.monotonic()
     console = Console(stderr=True)
     with Progress(
-        TextColumn("importing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, disable=json
+        TextColumn("importing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=json,
     ) as progress:
         task = progress.add_task("links", total=len(good))
         for batch in _batched(good, BATCH):
@@ -89,7 +92,9 @@ def import_links(
     seconds = time.monotonic() - began
     failures.sort(key=lambda failure: failure["line"])
     for failure in failures[:20] if not json else ():
-        console.print(f"line {failure['line']}: {failure['problem']}", style="yellow", highlight=False, markup=False)
+        console.print(
+            f"line {failure['line']}: {failure['problem']}", style="yellow", highlight=False, markup=False
+        )
     if len(failures) > 20 and not json:
         console.print(f"… and {len(failures) - 20} more; --json lists them all", style="yellow")
     summary: dict[str, Any] = {"created": created, "failed": len(failures), "seconds": round(seconds, 2)}
@@ -113,10 +118,20 @@ def export(file: Path, *, data: Data = None, json: Json = False) -> None:
         writer = csv.writer(out)
         writer.writerow(("url", "alias", "note", "tags", "expires_at", "clicks", "created_at"))
         while True:
-            page = connection.call("GET", f"/v1/links?limit=500&cursor={cursor}" if cursor else "/v1/links?limit=500")
+            page = connection.call(
+                "GET", f"/v1/links?limit=500&cursor={cursor}" if cursor else "/v1/links?limit=500"
+            )
             for link in page["items"]:
                 tags = ",".join(link["tags"])
-                row = (link["url"], link["code"], link["note"], tags, link["expires_at"], link["clicks"], link["created_at"])
+                row = (
+                    link["url"],
+                    link["code"],
+                    link["note"],
+                    tags,
+                    link["expires_at"],
+                    link["clicks"],
+                    link["created_at"],
+                )
                 writer.writerow(row)
                 count += 1
             cursor = page["next_cursor"] or ""
@@ -132,4 +147,3 @@ def _batched(items: list["ImportItem"], size: int) -> Iterator[list["ImportItem"
 def _words(problem: dict[str, Any]) -> str:
     field = f"{problem['field']}: " if problem.get("field") else ""
     return f"{field}{problem.get('detail') or problem.get('title')}"
-

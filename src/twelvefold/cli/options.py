@@ -7,7 +7,9 @@ from cyclopts import Parameter
 
 Data = Annotated[Path | None, Parameter(name="--data", help="The data folder [default: ./twelvefold-data].")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object instead of text.")]
-ConfigFile = Annotated[Path | None, Parameter(name="--config", help="The configuration [default: ./twelvefold.toml].")]
+ConfigFile = Annotated[
+    Path | None, Parameter(name="--config", help="The configuration [default: ./twelvefold.toml].")
+]
 Overrides = Annotated[
     tuple[str, ...], Parameter(name="-X", help="Override one setting: -X section.key=value; may be repeated.")
 ]

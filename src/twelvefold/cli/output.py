@@ -26,7 +26,10 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     cells = [[name.replace("_", " ") for name in columns]]
     cells += [["" if row.get(name) is None else str(row[name]) for name in columns] for row in rows]
     widths = [max(len(row[place]) for row in cells) for place in range(len(columns))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    )
 
 
 def fail(error: TwelvefoldError, *, as_json: bool) -> NoReturn:

@@ -21,7 +21,7 @@ from twelvefold.kernel.clock import Clock
 from twelvefold.kernel.errors import TwelvefoldError
 from twelvefold.kernel.ids import SnowflakeGenerator
 from twelvefold.platform.config import EMBEDDED, Config
-from twelvefold.systems.links.store.clicks import FACTS
+from twelvefold.systems.links.store.facts import FACTS
 
 PING_SECONDS = 1.0
 
@@ -110,7 +110,9 @@ class Engines:
         """Ask all at once; an engine that does not answer within a second is not healthy."""
         names = ("database", "valkey", "cache", "log")
         pings = (self.database.ping, self.valkey.ping, self.cache.ping, self.log.ping)
-        return list(await asyncio.gather(*(self._ask(name, ping) for name, ping in zip(names, pings, strict=True))))
+        return list(
+            await asyncio.gather(*(self._ask(name, ping) for name, ping in zip(names, pings, strict=True)))
+        )
 
     async def readiness(self) -> Mapping[str, str | None]:
         """Engine to what is wrong with it; None where it answers."""
@@ -123,7 +125,9 @@ class Engines:
             async with asyncio.timeout(PING_SECONDS):
                 await ping()
         except TimeoutError:
-            return EngineHealth(name=name, kind=kind, healthy=False, detail="it does not answer", latency_ms=None)
+            return EngineHealth(
+                name=name, kind=kind, healthy=False, detail="it does not answer", latency_ms=None
+            )
         except TwelvefoldError as error:
             return EngineHealth(name=name, kind=kind, healthy=False, detail=error.message, latency_ms=None)
         latency_ms = round((time.perf_counter() - began) * 1000, 3)

@@ -35,7 +35,14 @@ class RoleServer:
         """The process; it runs as whoever runs `up`."""
         return ChildProcess(
             self.name,
-            [sys.executable, "-m", "twelvefold.platform.role_process", self.name, str(self._data), str(self._ready)],
+            [
+                sys.executable,
+                "-m",
+                "twelvefold.platform.role_process",
+                self.name,
+                str(self._data),
+                str(self._ready),
+            ],
             log=self.log,
             account=account,
             lock=self.lock,

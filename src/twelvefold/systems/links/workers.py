@@ -1,7 +1,7 @@
 """Work behind the redirects: counting clicks, ending what has expired, dropping old tombstones, closing days.
 
-Invariant: a click batch leaves the log only after its facts and its counts are durable; each is
-idempotent by the batch's position, so a worker that dies at any line loses and doubles nothing.
+Invariant: a click batch leaves the log only after its counts and facts are committed, and it is counted
+once by its position; a worker that dies at any line loses nothing and doubles nothing.
 """
 
 import asyncio
@@ -80,13 +80,11 @@ class ClickWorker:
                 log.error("links.count.unreadable", position=entry.position, reason=error.message)
         if batches:
             enriched = self._enricher.enrich(batches)
-            # The facts carry the name of the first batch: the same entries come again together or not at all,
-            # since what was counted is told apart above.
-            await self._store.keep_facts(enriched.columns, batch_id=f"c{fresh[0].position}-{len(fresh)}")
-            await self._store.count([entry.position for entry in fresh], enriched.hours())
+            await self._store.count([entry.position for entry in fresh], enriched.hours(), enriched.columns)
             self.counted += len(enriched)
             await self._tell(enriched)
         await self._consumer.commit(entries)
+        await self._store.pass_on_facts()
 
     async def _tell(self, enriched: Any) -> None:
         try:
@@ -116,7 +114,9 @@ class ClickWorker:
             now = self._clock.now_ms()
             await self._watches.tell(
                 {
-                    link_id: LiveClicks(at_ms=now, clicks=tuple(shown), counted=counted[link_id], bots=bots[link_id])
+                    link_id: LiveClicks(
+                        at_ms=now, clicks=tuple(shown), counted=counted[link_id], bots=bots[link_id]
+                    )
                     for link_id, shown in clicks.items()
                 }
             )

@@ -13,8 +13,28 @@ import msgspec
 Format = Literal["lines", "csv", "yourls", "bitly"]
 
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "url": ("url", "long_url", "long url", "longurl", "target", "destination", "original url", "original_url"),
-    "alias": ("alias", "keyword", "code", "slug", "short code", "short_code", "custom_bitlinks", "back-half", "link", "bitlink"),
+    "url": (
+        "url",
+        "long_url",
+        "long url",
+        "longurl",
+        "target",
+        "destination",
+        "original url",
+        "original_url",
+    ),
+    "alias": (
+        "alias",
+        "keyword",
+        "code",
+        "slug",
+        "short code",
+        "short_code",
+        "custom_bitlinks",
+        "back-half",
+        "link",
+        "bitlink",
+    ),
     "note": ("note", "title", "description"),
     "tags": ("tags", "tag"),
     "expires_at": ("expires_at", "expiry", "expires"),
@@ -79,7 +99,9 @@ def _item(line: int, row: list[str], places: Mapping[str, int], *, keep_aliases:
     if values.get("note"):
         body["note"] = values["note"][:2000]
     if values.get("tags"):
-        body["tags"] = [tag.strip()[:50] for tag in values["tags"].replace(";", ",").split(",") if tag.strip()][:20]
+        body["tags"] = [
+            tag.strip()[:50] for tag in values["tags"].replace(";", ",").split(",") if tag.strip()
+        ][:20]
     if values.get("expires_at"):
         body["expires_at"] = values["expires_at"]
     return ImportItem(line, body)

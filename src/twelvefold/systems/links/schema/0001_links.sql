@@ -135,6 +135,13 @@ CREATE TABLE links.counted_batch (
     counted_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- Facts of counted batches on their way to the events engine: written with the counts, removed when they are there.
+CREATE TABLE links.fact_outbox (
+    batch_id text PRIMARY KEY,
+    facts bytea NOT NULL
+);
+ALTER TABLE links.fact_outbox ALTER COLUMN facts SET STORAGE EXTERNAL; -- compressing what lives for milliseconds is waste
+
 -- YOURLS clients sign with a token of their own; a timed signature can only be checked with the token at hand.
 CREATE TABLE links.yourls_token (
     token text PRIMARY KEY,

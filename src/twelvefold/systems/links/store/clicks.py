@@ -1,18 +1,18 @@
 """Counted clicks: hours and totals in PostgreSQL, facts in the events engine, closed days rolled up.
 
-Invariant: a batch of the click log is counted once, however often it is delivered: its position is
-written in the transaction that counts it, and its facts are stored under the same name.
+Invariant: a batch of the click log is counted once, however often it is delivered, and its facts are
+stored exactly when it is counted: positions, counts and the facts themselves (in an outbox) are one
+transaction, and the outbox empties into the events engine, which takes a named batch only once.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from twelvefold.engines.database import Database
 from twelvefold.engines.events import Events
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.links.contracts import Facet, TenantStats
+from twelvefold.systems.links.store.facts import TABLE, FactColumns, pack, unpack
 
-TABLE = "links_clicks"
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
@@ -31,19 +31,15 @@ class ClickStore:
         self._database = database
         self._events = events
 
-    async def keep_facts(self, columns: Mapping[str, Any], *, batch_id: str) -> None:
-        """Store a batch of facts; the same batch again changes nothing."""
-        await self._events.append(TABLE, columns, batch_id=batch_id)
-
-    async def count(self, positions: Sequence[str], hours: Iterable[HourCount]) -> bool:
-        """Add up batches; False when one of them was counted before, and nothing was changed."""
+    async def count(self, positions: Sequence[str], hours: Iterable[HourCount], columns: FactColumns) -> bool:
+        """Add up batches and keep their facts; False when one was counted before, and nothing was changed."""
         try:
-            await self._count(positions, sorted(hours))
+            await self._count(positions, sorted(hours), columns)
         except _CountedBeforeError:
             return False
         return True
 
-    async def _count(self, positions: Sequence[str], rows: Sequence[HourCount]) -> None:
+    async def _count(self, positions: Sequence[str], rows: Sequence[HourCount], facts: FactColumns) -> None:
         columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
         async with self._database.transaction() as transaction:
             fresh = await transaction.fetch(
@@ -70,11 +66,30 @@ class ClickStore:
                 columns[2],
                 columns[3],
             )
+            await transaction.execute(
+                "INSERT INTO links.fact_outbox VALUES ($1, $2)", f"c{positions[0]}", pack(facts)
+            )
             # A batch that was held up may belong to a day that is rolled up already: roll it again.
             await transaction.execute(
                 "DELETE FROM links.rolled_day WHERE day = ANY($1::integer[])",
                 sorted({hour // 24 for hour in columns[1]}),
             )
+
+    async def pass_on_facts(self) -> int:
+        """Empty the outbox into the events engine; returns how many batches went. May be repeated at any time."""
+        passed = 0
+        while True:
+            async with self._database.transaction() as transaction:
+                row = await transaction.fetch_row(
+                    "SELECT batch_id, facts FROM links.fact_outbox ORDER BY batch_id LIMIT 1 FOR UPDATE SKIP LOCKED"
+                )
+                if row is None:
+                    return passed
+                await self._events.append(TABLE, unpack(row["facts"]), batch_id=row["batch_id"])
+                await transaction.execute(
+                    "DELETE FROM links.fact_outbox WHERE batch_id = $1", row["batch_id"]
+                )
+            passed += 1
 
     async def counted(self, positions: Sequence[str]) -> set[str]:
         """Which of these batches were counted before."""

@@ -50,5 +50,7 @@ class EndStore:
         """True for one worker at a time; the others get False and go on."""
         async with self._database.transaction() as transaction:
             yield bool(
-                await transaction.fetch_value("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", job)
+                await transaction.fetch_value(
+                    "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", job
+                )
             )

@@ -4,7 +4,8 @@ from datasketches import hll_sketch, hll_union, tgt_hll_type
 
 from twelvefold.engines.database import Database
 from twelvefold.engines.events import Events
-from twelvefold.systems.links.store.clicks import DAY_MS, TABLE
+from twelvefold.systems.links.store.clicks import DAY_MS
+from twelvefold.systems.links.store.facts import TABLE
 
 FACETS = ("country", "referrer", "device", "browser", "os", "language")
 LG_K = 12
