@@ -137,8 +137,8 @@ BLUEPRINT = Blueprint(
             client="Python, in your own process",
             how=(
                 "```python\nfrom twelvefold import DEFAULT_TENANT, Platform\nfrom twelvefold.systems.links import NewLink\n\n"
-                'async with Platform.open("data") as platform:\n'
-                '    link = await platform.links.create(DEFAULT_TENANT, NewLink(url="https://example.com/"))\n```'
+                'async with Platform.open("data") as p:\n'
+                '    link = await p.links.create(DEFAULT_TENANT, NewLink(url="https://example.com/"))\n```'
             ),
         ),
     ),
