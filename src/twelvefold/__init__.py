@@ -6,11 +6,13 @@
 
 from typing import TYPE_CHECKING, Any
 
+from twelvefold.kernel.tenancy import DEFAULT_TENANT
+
 if TYPE_CHECKING:
     from twelvefold.platform import Platform
 
 __version__ = "0.1.0"
-__all__ = ["Platform", "__version__"]
+__all__ = ["DEFAULT_TENANT", "Platform", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

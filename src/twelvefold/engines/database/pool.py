@@ -1,0 +1,201 @@
+"""A bounded set of connections, with refusal instead of queues without end.
+
+Invariants: never more than `max_size` connections are open or being opened; a connection whose
+state is in doubt (cancelled, timed out, broken) is never handed out again; whoever waits gets a
+connection, a free slot, or a refusal within the bound. After the server's death nothing needs
+repair: dead connections are dropped when met, and the next caller opens a new one.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+
+from twelvefold.engines.database.errors import ENGINE
+from twelvefold.kernel.errors import EngineUnavailableError, OverloadedError
+
+ACQUIRE_SECONDS = 2.0
+"""Waiting longer than this for a connection helps no caller."""
+
+WAITERS_PER_CONNECTION = 50
+"""At a millisecond a statement this is a queue of 50 ms; beyond it we refuse at once."""
+
+IDLE_SECONDS = 60.0
+"""An unused connection beyond the minimum is closed after this: a backend costs megabytes."""
+
+RETIRE_SECONDS = 1.0
+"""How long a doubtful connection may take to cancel its statement before it is cut."""
+
+
+class Pool:
+    """Connections made by `connect`, lent one at a time. For one event loop."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[asyncpg.Connection]],
+        *,
+        min_size: int,
+        max_size: int,
+        acquire_seconds: float = ACQUIRE_SECONDS,
+    ) -> None:
+        if not 0 <= min_size <= max_size or max_size < 1:
+            raise ValueError("a pool needs 0 <= min_size <= max_size and at least one connection")
+        self._connect = connect
+        self._min_size = min_size
+        self._max_size = max_size
+        self._max_waiters = max_size * WAITERS_PER_CONNECTION
+        self._acquire_seconds = acquire_seconds
+        self._idle: list[tuple[asyncpg.Connection, float]] = []
+        self._size = 0
+        self._waiters: deque[asyncio.Future[asyncpg.Connection | None]] = deque()
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._lent: set[asyncpg.Connection] = set()
+        self._closed = False
+        self._shrinker: asyncio.TimerHandle | None = None
+
+    @property
+    def size(self) -> int:
+        """Connections open or being opened."""
+        return self._size
+
+    @property
+    def waiting(self) -> int:
+        """Callers that wait for a connection."""
+        return len(self._waiters)
+
+    async def open(self) -> None:
+        """Open the minimum, so that a wrong address is found now."""
+        first = [await self.acquire() for _ in range(max(1, self._min_size))]
+        for connection in first:
+            self.release(connection)
+        self._shrinker = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._shrink)
+
+    async def acquire(self) -> asyncpg.Connection:
+        """A connection, to be given back by `release` or `retire`.
+
+        Raises `OverloadedError` when all are busy for too long or too many wait already, and
+        `EngineUnavailableError` when a new one cannot be opened.
+        """
+        while True:
+            if self._closed:
+                raise EngineUnavailableError(ENGINE, "it is closed in this process")
+            while self._idle:
+                connection, _ = self._idle.pop()
+                if not connection.is_closed():
+                    return self._lend(connection)
+                self._size -= 1
+            if self._size < self._max_size:
+                return await self._open_one()
+            handed = await self._wait_turn()
+            if handed is not None and not handed.is_closed():
+                return self._lend(handed)
+            if handed is not None:
+                self._size -= 1
+
+    def release(self, connection: asyncpg.Connection) -> None:
+        """Give back a connection that is in order."""
+        self._lent.discard(connection)
+        if self._closed or connection.is_closed():
+            self.retire(connection)
+            return
+        if not self._hand_over(connection):
+            self._idle.append((connection, asyncio.get_running_loop().time()))
+
+    def retire(self, connection: asyncpg.Connection) -> None:
+        """Give back a connection that must not be used again; what it runs is cancelled."""
+        self._lent.discard(connection)
+        if connection.is_closed():
+            self._free_slot()
+            return
+        task = asyncio.get_running_loop().create_task(_close(connection), name="database: retire connection")
+        self._retiring.add(task)
+        task.add_done_callback(self._retired)
+
+    async def close(self, *, deadline_seconds: float) -> None:
+        """Refuse from now on, wait for what is lent, close everything."""
+        self._closed = True
+        if self._shrinker is not None:
+            self._shrinker.cancel()
+        while self._waiters:
+            self._wake(None)
+        idle, self._idle = self._idle, []
+        for connection, _ in idle:
+            self.retire(connection)
+        deadline = asyncio.get_running_loop().time() + deadline_seconds
+        while (self._lent or self._retiring) and asyncio.get_running_loop().time() < deadline:
+            if self._retiring:
+                await asyncio.wait(self._retiring, timeout=0.05)
+            else:
+                await asyncio.sleep(0.01)
+        for connection in list(self._lent):
+            connection.terminate()
+        self._lent.clear()
+
+    def _lend(self, connection: asyncpg.Connection) -> asyncpg.Connection:
+        self._lent.add(connection)
+        return connection
+
+    async def _open_one(self) -> asyncpg.Connection:
+        self._size += 1
+        try:
+            return self._lend(await self._connect())
+        except BaseException:
+            self._free_slot()
+            raise
+
+    async def _wait_turn(self) -> asyncpg.Connection | None:
+        if len(self._waiters) >= self._max_waiters:
+            raise OverloadedError(
+                f"{len(self._waiters)} requests wait for the database already", retry_after_seconds=1.0
+            )
+        turn: asyncio.Future[asyncpg.Connection | None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(turn)
+        try:
+            async with asyncio.timeout(self._acquire_seconds):
+                return await turn
+        except TimeoutError:
+            raise OverloadedError(
+                f"all {self._max_size} database connections were busy for {self._acquire_seconds:g} s",
+                retry_after_seconds=1.0,
+            ) from None
+        finally:
+            if turn.cancelled():
+                self._discard(turn)
+
+    def _discard(self, turn: "asyncio.Future[asyncpg.Connection | None]") -> None:
+        if turn in self._waiters:
+            self._waiters.remove(turn)
+
+    def _hand_over(self, connection: asyncpg.Connection | None) -> bool:
+        while self._waiters:
+            turn = self._waiters.popleft()
+            if not turn.done():
+                turn.set_result(connection)
+                return True
+        return False
+
+    def _wake(self, connection: asyncpg.Connection | None) -> None:
+        self._hand_over(connection)
+
+    def _free_slot(self) -> None:
+        self._size -= 1
+        self._wake(None)
+
+    def _retired(self, task: "asyncio.Task[None]") -> None:
+        self._retiring.discard(task)
+        self._free_slot()
+
+    def _shrink(self) -> None:
+        loop = asyncio.get_running_loop()
+        old = loop.time() - IDLE_SECONDS
+        while self._idle and self._size > self._min_size and self._idle[0][1] < old:
+            self.retire(self._idle.pop(0)[0])
+        self._shrinker = loop.call_later(IDLE_SECONDS / 2, self._shrink)
+
+
+async def _close(connection: asyncpg.Connection) -> None:
+    try:
+        await connection.close(timeout=RETIRE_SECONDS)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.exceptions.InternalClientError):
+        connection.terminate()

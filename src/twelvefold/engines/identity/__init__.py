@@ -1,0 +1,1 @@
+"""Leased, fenced Snowflake worker ids."""

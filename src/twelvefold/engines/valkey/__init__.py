@@ -1,0 +1,7 @@
+"""Valkey: counters, buckets, presence, queues, channels. A client that pipelines by itself."""
+
+from twelvefold.engines.valkey.client import Valkey
+from twelvefold.engines.valkey.errors import CrossSlotError, ReplyError, ServerStateError
+from twelvefold.engines.valkey.script import Script
+
+__all__ = ["CrossSlotError", "ReplyError", "Script", "ServerStateError", "Valkey"]

@@ -1,0 +1,82 @@
+"""The Valkey client that systems use: one connection for all callers of a process.
+
+Commands of one turn of the event loop leave in one write; replies come as bytes. Errors: `ReplyError`
+when the server refuses a command, `EngineUnavailableError` when it is down, late or not able to serve,
+`OverloadedError` when too much is in flight. Calls are never queued while it is down (see `Connection`).
+
+A command that blocks (BLPOP, XREAD BLOCK, WAITAOF) holds the replies of everyone behind it: open a
+client of its own for those.
+"""
+
+import asyncio
+from typing import Any, Self
+
+from twelvefold.engines.valkey.address import parse_address
+from twelvefold.engines.valkey.connection import Connection
+from twelvefold.engines.valkey.script import Script
+from twelvefold.engines.valkey.wire import Value
+
+
+class Valkey:
+    """A client for one server. `open` makes it.
+
+    `send_with(callback, *args)`, `send(*args)` and `call(*args)` are the
+    connection's own methods; see `Pipeline`.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        # Bound here, not delegated: a further call would cost a tenth of a command.
+        self.send_with = connection.send_with
+        self.send = connection.send
+
+    @classmethod
+    async def open(cls, url: str, *, name: str = "valkey", deadline_seconds: float = 1.0) -> Self:
+        """Connect to `unix:///path`, `valkey://[user:password@]host[:port][/database]` or `…?cluster=true`.
+
+        Raises:
+            EngineUnavailableError: nothing answers there within the deadline.
+            ConfigurationError: the URL cannot be used, or the server does not let us in.
+        """
+        connection = Connection(parse_address(url), name=name, deadline_seconds=deadline_seconds)
+        await connection.open()
+        return cls(connection)
+
+    @property
+    def name(self) -> str:
+        """Of the engine, in errors."""
+        return self._connection.name
+
+    @property
+    def connected(self) -> bool:
+        """Whether calls are taken: the server is connected and answers in time."""
+        return self._connection.connected
+
+    async def call(self, *args: Value, deadline_seconds: float | None = None) -> Any:
+        """Send a command and wait for its reply, for the client's deadline or one of its own."""
+        return await self._connection.call(*args, deadline_seconds=deadline_seconds)
+
+    def script(self, source: str, *, keys: int) -> Script:
+        """Bind Lua source to this client; the result is called with `keys=[…], args=[…]` and awaited."""
+        return Script(self, source, keys=keys)
+
+    async def wait_connected(self, deadline_seconds: float) -> None:
+        """Wait until calls are taken (again). Raises `EngineUnavailableError` after the deadline."""
+        await self._connection.wait_connected(deadline_seconds)
+
+    async def ping(self) -> float:
+        """Seconds that a round trip takes now. Raises `EngineUnavailableError`."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await self.call("PING")
+        return loop.time() - began
+
+    async def close(self) -> None:
+        """Wait for what is in flight, and disconnect."""
+        await self._connection.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

@@ -1,0 +1,20 @@
+"""Where things are: the data folder, and the owner's key in it."""
+
+import os
+from pathlib import Path
+
+from twelvefold.engines.embedded.secret_files import Secrets
+from twelvefold.platform.config import DEFAULT_DATA
+from twelvefold.web.access import key_from_secret
+
+OWNER_KEY = "owner_key"
+
+
+def data_folder(named: Path | None) -> Path:
+    """The folder that was named, `TWELVEFOLD_DATA`, or `./twelvefold-data`."""
+    return (named or Path(os.environ.get("TWELVEFOLD_DATA") or DEFAULT_DATA)).absolute()
+
+
+def owner_key(data: Path) -> str:
+    """The API key that the first start made, from the folder's secrets."""
+    return key_from_secret(Secrets(data / "secrets").get(OWNER_KEY))

@@ -1,0 +1,1 @@
+"""Links over HTTP: the API, the public redirect, its fast lane."""

@@ -1,0 +1,1 @@
+"""Valkey scripts of the links system."""

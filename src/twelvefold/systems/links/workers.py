@@ -1,0 +1,167 @@
+"""Work behind the redirects: counting clicks, ending what has expired, dropping old tombstones, closing days.
+
+Invariant: a click batch leaves the log only after its counts and facts are committed, and it is counted
+once by its position; a worker that dies at any line loses nothing and doubles nothing.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from twelvefold.engines.log import Consumer, Entry
+from twelvefold.kernel.clock import Clock
+from twelvefold.kernel.errors import TwelvefoldError
+from twelvefold.kernel.retry import Backoff
+from twelvefold.systems.links.click_codec import MalformedClickBatchError, decode
+from twelvefold.systems.links.service.live import LiveClick, LiveClicks, Watches
+from twelvefold.systems.links.settings import LinksSettings
+from twelvefold.systems.links.store.clicks import DAY_MS, ClickStore
+from twelvefold.systems.links.store.ends import EndStore
+from twelvefold.systems.links.store.rollup import DayRollup
+from twelvefold.systems.links.visits import Enricher
+
+log = structlog.get_logger("links")
+
+TOPIC = "links.clicks"
+GROUP = "count"
+FETCH_BATCHES = 64
+FETCH_SECONDS = 1.0
+CLAIM_IDLE_SECONDS = 30.0
+"""A batch that a worker holds longer is taken over; counting one takes well under a second."""
+LATE_SECONDS = 3600
+"""A day is closed an hour after its end, when even a spooled click has arrived."""
+KEEP_POSITIONS_SECONDS = 7 * 86_400
+SHOWN_CLICKS = 20
+SWEEP_SECONDS = 5.0
+
+
+class ClickWorker:
+    """Takes click batches from the log and counts them."""
+
+    def __init__(
+        self, *, consumer: Consumer, store: ClickStore, enricher: Enricher, watches: Watches, clock: Clock
+    ) -> None:
+        self._consumer = consumer
+        self._store = store
+        self._enricher = enricher
+        self._watches = watches
+        self._clock = clock
+        self.counted = 0
+
+    async def run(self) -> None:
+        """Work until cancelled; trouble is waited out, never skipped over."""
+        delays = Backoff().delays()
+        while True:
+            try:
+                await self._turn()
+                delays = Backoff().delays()
+            except TwelvefoldError as error:
+                log.warning("links.count.delayed", reason=error.message)
+                await asyncio.sleep(next(delays))
+
+    async def _turn(self) -> None:
+        entries = await self._consumer.claim(CLAIM_IDLE_SECONDS)
+        entries = list(entries) or list(await self._consumer.fetch(FETCH_BATCHES, FETCH_SECONDS))
+        if entries:
+            await self.count(entries)
+
+    async def count(self, entries: Sequence[Entry]) -> None:
+        """Count a few batches, whatever of them was counted before, and take them off the log."""
+        before = await self._store.counted([entry.position for entry in entries])
+        fresh = [entry for entry in entries if entry.position not in before]
+        batches = []
+        for entry in fresh:
+            try:
+                batches.append(decode(entry.data))
+            except MalformedClickBatchError as error:
+                log.error("links.count.unreadable", position=entry.position, reason=error.message)
+        if batches:
+            enriched = self._enricher.enrich(batches)
+            await self._store.count([entry.position for entry in fresh], enriched.hours(), enriched.columns)
+            self.counted += len(enriched)
+            await self._tell(enriched)
+        await self._consumer.commit(entries)
+        await self._store.pass_on_facts()
+
+    async def _tell(self, enriched: Any) -> None:
+        try:
+            watched = await self._watches.watched()
+            if not watched:
+                return
+            clicks: dict[int, list[LiveClick]] = defaultdict(list)
+            counted: dict[int, int] = defaultdict(int)
+            bots: dict[int, int] = defaultdict(int)
+            for row in enriched.rows_of(watched):
+                if row.bot:
+                    bots[row.link_id] += 1
+                else:
+                    counted[row.link_id] += 1
+                if len(clicks[row.link_id]) < SHOWN_CLICKS:
+                    clicks[row.link_id].append(
+                        LiveClick(
+                            at_ms=row.ts_ms,
+                            country=row.country,
+                            referrer=row.referrer,
+                            device=row.device,
+                            browser=row.browser,
+                            os=row.os,
+                            bot=row.bot,
+                        )
+                    )
+            now = self._clock.now_ms()
+            await self._watches.tell(
+                {
+                    link_id: LiveClicks(
+                        at_ms=now, clicks=tuple(shown), counted=counted[link_id], bots=bots[link_id]
+                    )
+                    for link_id, shown in clicks.items()
+                }
+            )
+        except TwelvefoldError as error:
+            log.info("links.live.skipped", reason=error.message)
+
+
+class EndWorker:
+    """Ends what has expired, drops old tombstones, closes days; in small steps, by whoever comes first."""
+
+    def __init__(
+        self,
+        *,
+        ends: EndStore,
+        clicks: ClickStore,
+        rollup: DayRollup,
+        clock: Clock,
+        settings: LinksSettings,
+    ) -> None:
+        self._ends = ends
+        self._clicks = clicks
+        self._rollup = rollup
+        self._clock = clock
+        self._settings = settings
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            try:
+                await self.turn()
+            except TwelvefoldError as error:
+                log.warning("links.end.delayed", reason=error.message)
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    async def turn(self) -> None:
+        """One sweep."""
+        now = self._clock.now_ms()
+        while await self._ends.expire(now):
+            await asyncio.sleep(0)
+        while await self._ends.drop(now - self._settings.tombstone_days * DAY_MS):
+            await asyncio.sleep(0)
+        closed_before = (now - LATE_SECONDS * 1000) // DAY_MS
+        async with self._ends.alone("links.rollup") as mine:
+            if mine:
+                for day in await self._rollup.due(closed_before):
+                    await self._rollup.roll(day)
+                await self._clicks.forget_batches(KEEP_POSITIONS_SECONDS)
+                await self._clicks.forget_facts(now - self._settings.fact_days * DAY_MS)

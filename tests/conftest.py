@@ -1,0 +1,86 @@
+"""Real engines for tests: PostgreSQL and the three Valkeys from the wheels, never stand-ins.
+
+Fixtures (all lazy; a test that names none starts nothing):
+
+`embedded`      session: the `EngineUrls` of one supervisor in a temporary folder, one for each pytest process
+`supervisor`    session: that supervisor, for tests that ask for pids (do not kill what others use)
+`database_url`  a new, empty database for this test, dropped afterwards
+`database`      that database, open (`twelvefold.engines.database.Database`)
+`valkey_url`    the state server; `cache_url`, `log_url` the other two; each emptied before the test
+"""
+
+import secrets
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from twelvefold.engines.database import Database
+from twelvefold.engines.embedded import DataFolder, EngineUrls, MemoryLimits, Supervisor
+from twelvefold.engines.embedded.server import postgres_program
+
+
+@pytest.fixture(scope="session")
+def supervisor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
+    with DataFolder.open(tmp_path_factory.mktemp("embedded")) as folder:
+        supervisor = Supervisor(folder, limits=MemoryLimits.for_total(1 << 30))
+        supervisor.start()
+        yield supervisor
+        supervisor.stop()
+
+
+@pytest.fixture(scope="session")
+def embedded(supervisor: Supervisor) -> EngineUrls:
+    return supervisor.urls
+
+
+@pytest.fixture
+def database_url(embedded: EngineUrls) -> Iterator[str]:
+    name = f"test_{secrets.token_hex(8)}"
+    _administer(embedded.database, f"CREATE DATABASE {name}")
+    yield embedded.database.replace("/twelvefold?", f"/{name}?")
+    _administer(embedded.database, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with await Database.open(database_url, name="test") as database:
+        yield database
+
+
+@pytest.fixture
+def valkey_url(embedded: EngineUrls) -> str:
+    return _emptied(embedded.valkey)
+
+
+@pytest.fixture
+def cache_url(embedded: EngineUrls) -> str:
+    return _emptied(embedded.cache)
+
+
+@pytest.fixture
+def log_url(embedded: EngineUrls) -> str:
+    return _emptied(embedded.log)
+
+
+def _administer(url: str, sql: str) -> None:
+    """Through psql, so that it works in tests without an event loop and leaves none behind."""
+    subprocess.run(
+        [postgres_program("psql"), "--no-psqlrc", "--quiet", "--command", sql, url],
+        check=True,
+        capture_output=True,
+        timeout=30,
+    )
+
+
+def _emptied(url: str) -> str:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(5)
+        connection.connect(str(Path(unquote(urlsplit(url).path))))
+        for command in (b"FLUSHALL\r\n", b"FUNCTION FLUSH\r\n", b"SCRIPT FLUSH\r\n"):
+            connection.sendall(command)
+            assert connection.recv(64) == b"+OK\r\n"
+    return url
