@@ -19,7 +19,7 @@ from twelvefold.kernel.errors import MalformedRequestError, MethodNotAllowedErro
 from twelvefold.web.api import build_api, describe
 from twelvefold.web.guard import SAFE_METHODS, Gate, Guard, RequestFacts
 from twelvefold.web.mount import AsgiApp, Mount
-from twelvefold.web.problem import as_error, problem, request_id_from
+from twelvefold.web.problem import as_error, problem_response, request_id_from
 from twelvefold.web.static import SECURITY_HEADERS, StaticFiles
 
 log = structlog.get_logger("web")
@@ -124,21 +124,18 @@ class Application:
                 )
         except Exception as cause:  # noqa: BLE001  # the last door: whatever it is becomes an answer
             answer.deadline = None
-            await self._fail(cause, answer, request_id)
+            await self._fail(cause, answer, scope)
         finally:
             self._observer.finished(system, loop.time() - began, answer.status)
 
-    async def _fail(self, cause: Exception, answer: "_Answer", request_id: str) -> None:
+    async def _fail(self, cause: Exception, answer: "_Answer", scope: dict[str, Any]) -> None:
+        request_id = scope["state"]["request_id"]
         error = as_error(cause, request_id)
         if answer.status:
             # Too late for a status: the missing end of the body tells the client.
             log.error("web.response.broken", request_id=request_id, exc_info=cause)
             raise cause
-        made = problem(error, request_id)
-        headers = [(name.encode(), value.encode("latin-1")) for name, value in made.headers]
-        headers.append((b"content-length", str(len(made.body)).encode()))
-        await answer({"type": "http.response.start", "status": made.status, "headers": headers})
-        await answer({"type": "http.response.body", "body": made.body})
+        await problem_response(error, scope)(scope, None, answer)
 
     def _find(self, path: str) -> tuple[str, AsgiApp]:
         """Which system's request this is, and who answers it."""

@@ -176,6 +176,14 @@ def require(principal: Principal | None, scope: str) -> Principal:
     return principal
 
 
+def principal_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Principal:
+    """Who is asking, in a handler. Raises `UnauthenticatedError` for nobody."""
+    principal = principal_in(connection.scope)
+    if principal is None:
+        raise UnauthenticatedError(hint="send 'Authorization: Bearer tf_…'")
+    return principal
+
+
 def principal_in(scope: Mapping[str, Any]) -> Principal | None:
     """Who was found to be asking, as the dispatcher noted it."""
     found = scope.get("state", {}).get("principal")

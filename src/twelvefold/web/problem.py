@@ -9,7 +9,7 @@ import http
 import math
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -99,8 +99,8 @@ class Problem(msgspec.Struct, frozen=True):
     body: bytes
 
 
-def problem(error: TwelvefoldError, request_id: str | None = None) -> Problem:
-    """Render `error`. Details of the error become extension members; none can replace a standard one."""
+def problem_of(error: TwelvefoldError, request_id: str | None = None) -> dict[str, Any]:
+    """`error` as a problem's members; its details are extension members, none can replace a standard one."""
     members: dict[str, Any] = {
         "type": f"urn:twelvefold:problem:{error.code}",
         "title": (type(error).__doc__ or http.HTTPStatus(error.status).phrase).strip().splitlines()[0],
@@ -112,6 +112,11 @@ def problem(error: TwelvefoldError, request_id: str | None = None) -> Problem:
         "request_id": request_id,
     }
     members.update((name, value) for name, value in error.details.items() if name not in _RESERVED)
+    return members
+
+
+def problem(error: TwelvefoldError, request_id: str | None = None) -> Problem:
+    """Render `error`, with the headers that its status asks for."""
     headers = [("content-type", MEDIA_TYPE), ("cache-control", "no-store")]
     if error.retry_after_seconds is not None or error.status in (429, 503):
         # Whole seconds, rounded up: waiting exactly that long must suffice.
@@ -120,7 +125,23 @@ def problem(error: TwelvefoldError, request_id: str | None = None) -> Problem:
         headers.append(("www-authenticate", "Bearer"))
     if allow := error.details.get("allow"):
         headers.append(("allow", str(allow)))
-    return Problem(error.status, tuple(headers), msgspec.json.encode(members, enc_hook=str))
+    body = msgspec.json.encode(problem_of(error, request_id), enc_hook=str)
+    return Problem(error.status, tuple(headers), body)
+
+
+def problem_response(error: TwelvefoldError, scope: Mapping[str, Any]) -> Callable[[Any, Any, Any], Any]:
+    """An ASGI app that answers the request of `scope` with `error`."""
+    request_id = scope.get("state", {}).get("request_id")
+    made = problem(as_error(error, request_id), request_id)
+
+    async def answer(scope: Mapping[str, Any], _receive: Any, send: Any) -> None:
+        headers = [(name.encode(), value.encode("latin-1")) for name, value in made.headers]
+        headers.append((b"content-length", str(len(made.body)).encode()))
+        await send({"type": "http.response.start", "status": made.status, "headers": headers})
+        body = b"" if scope["method"] == "HEAD" else made.body
+        await send({"type": "http.response.body", "body": body})
+
+    return answer
 
 
 def as_error(cause: BaseException, request_id: str | None = None) -> TwelvefoldError:
