@@ -1,0 +1,93 @@
+"""The management API: Litestar with our errors, and its description as OpenAPI 3.1.
+
+JSON bodies are checked before they are decoded: what is not JSON, not UTF-8, nested without end, or
+carries a NUL (which PostgreSQL cannot store) is the client's mistake, and is told so here, once, for
+all systems.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from litestar import Litestar, Request, Response, Router
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+
+from twelvefold.kernel.errors import InvalidInputError, MalformedRequestError
+from twelvefold.web.problem import MEDIA_TYPE, UnsupportedMediaTypeError, as_error, problem
+
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_SKIM: Final = msgspec.json.Decoder(msgspec.Raw)
+
+
+class ApiRequest(Request[Any, Any, Any]):
+    """Litestar's request, which reads JSON only where it is announced, and only sound JSON."""
+
+    async def json(self) -> Any:
+        """The decoded body. Raises as `check_json`, and `UnsupportedMediaTypeError`."""
+        kind = self.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        if kind != "application/json" and not kind.endswith("+json"):
+            raise UnsupportedMediaTypeError(
+                f"'{kind}' is not read here", hint="send 'Content-Type: application/json'"
+            )
+        check_json(await self.body())
+        return await super().json()
+
+
+def build_api(routers: Sequence[Router], *, version: str, title: str = "Twelvefold") -> Litestar:
+    """One Litestar application over all systems' routers."""
+    return Litestar(
+        route_handlers=list(routers),
+        request_class=ApiRequest,
+        exception_handlers={Exception: _answer},
+        openapi_config=OpenAPIConfig(
+            title=title,
+            version=version,
+            components=Components(
+                security_schemes={
+                    "key": SecurityScheme(type="http", scheme="bearer", description="An API key, `tf_…`."),
+                }
+            ),
+            security=[{"key": []}],
+        ),
+        logging_config=None,
+        request_max_body_size=None,  # the connection bounds bodies, by path
+    )
+
+
+def describe(api: Litestar) -> bytes:
+    """The OpenAPI 3.1 description as JSON."""
+    return msgspec.json.encode(api.openapi_schema.to_schema())
+
+
+def check_json(body: bytes) -> None:
+    """Raise unless `body` is JSON that we can keep.
+
+    Raises:
+        MalformedRequestError: not JSON, not UTF-8, or nested deeper than can be read.
+        InvalidInputError: a NUL character in a string.
+    """
+    try:
+        if not body.isascii():
+            body.decode()
+        _SKIM.decode(body)
+    except UnicodeDecodeError as error:
+        raise MalformedRequestError(f"the body is not UTF-8 at byte {error.start}") from error
+    except RecursionError as error:
+        raise MalformedRequestError("the body is nested too deeply") from error
+    except msgspec.DecodeError as error:
+        raise MalformedRequestError(f"the body is not JSON: {error}") from error
+    if b"\\u0000" in body and _NUL.search(body):
+        raise InvalidInputError("the body contains a NUL character, which cannot be stored")
+
+
+def _answer(request: Request[Any, Any, Any], cause: Exception) -> Response[bytes]:
+    request_id = request.scope.get("state", {}).get("request_id")
+    made = problem(as_error(cause, request_id), request_id)
+    return Response(
+        content=made.body,
+        status_code=made.status,
+        headers={name: value for name, value in made.headers if name != "content-type"},
+        media_type=MEDIA_TYPE,
+    )

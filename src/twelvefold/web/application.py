@@ -1,0 +1,268 @@
+"""The one ASGI application of a web process: a small dispatcher in front of everything.
+
+`/v1` goes to Litestar, the rest to the mounts, the console and the health checks. Every request gets
+a request id, a deadline until its response begins, and, if it fails, a problem in one form; every API
+request passes the guard and the gate first. It is an ordinary ASGI application and runs on any server.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+from litestar import Litestar, Router
+
+from twelvefold.kernel.errors import MalformedRequestError, MethodNotAllowedError, NotFoundError
+from twelvefold.web.api import build_api, describe
+from twelvefold.web.guard import SAFE_METHODS, Gate, Guard, RequestFacts
+from twelvefold.web.mount import AsgiApp, Mount
+from twelvefold.web.problem import as_error, problem_response, request_id_from
+from twelvefold.web.static import SECURITY_HEADERS, StaticFiles
+
+log = structlog.get_logger("web")
+
+Readiness = Callable[[], Awaitable[Mapping[str, str | None]]]
+"""Engine name to what is wrong with it; None where it answers."""
+
+_JSON: Final = (b"content-type", b"application/json")
+
+
+class Observer:
+    """Told about each request of the ordinary path; the traffic counters are one."""
+
+    def finished(self, system: str, seconds: float, status: int) -> None:
+        """A response has begun (or failed) after `seconds`."""
+
+
+class Application:
+    """See the module.
+
+    Args:
+        mounts: the systems.
+        routers: more Litestar routers below `/v1` (access, platform).
+        readiness: asks the engines.
+        guard: authenticates `/v1`; without one, nobody is anybody.
+        gate: the limiter, once there is one.
+        observer: counts.
+        metrics: the Prometheus page.
+        console: the folder of the built console.
+        version: for the API's description.
+        request_seconds: how long a response may take to begin.
+    """
+
+    def __init__(
+        self,
+        mounts: Sequence[Mount] = (),
+        *,
+        routers: Sequence[Router] = (),
+        readiness: Readiness | None = None,
+        guard: Guard | None = None,
+        gate: Gate | None = None,
+        observer: Observer | None = None,
+        metrics: Callable[[], bytes] | None = None,
+        console: Path | None = None,
+        version: str = "",
+        request_seconds: float = 30.0,
+    ) -> None:
+        self._guard = guard
+        self._gate = gate
+        self._observer = observer or Observer()
+        self._metrics = metrics
+        self._readiness = readiness
+        self._request_seconds = request_seconds
+        self.api: Litestar = build_api(
+            [*routers, *(router for mount in mounts for router in mount.routers)], version=version
+        )
+        self._systems = {
+            segment: mount.name for mount in mounts for segment in (mount.segments or (mount.name,))
+        }
+        self._console = StaticFiles(console, "/console/") if console else None
+        self._exact: dict[str, AsgiApp] = {
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/metrics": self._send_metrics,
+            "/openapi.json": self._send_description,
+            "/console": _redirect("/console/"),
+            "/": _redirect("/console/"),
+        }
+        self._prefixes: list[tuple[str, str, AsgiApp]] = sorted(
+            (
+                (prefix, mount.name, mount.root)
+                for mount in mounts
+                if mount.root is not None
+                for prefix in mount.root_prefixes
+            ),
+            key=lambda entry: -len(entry[0]),
+        )
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """The ASGI entry."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": "no WebSocket here"})
+        elif scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+
+    async def _http(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        request_id = request_id_from(scope["headers"])
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        system, app = self._find(scope["path"])
+        answer = _Answer(send, request_id, self._request_seconds)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(self._request_seconds) as deadline:
+                answer.deadline = deadline
+                await app(
+                    scope, receive if scope["method"] in SAFE_METHODS else answer.hearing(receive), answer
+                )
+        except Exception as cause:  # noqa: BLE001  # the last door: whatever it is becomes an answer
+            answer.deadline = None
+            await self._fail(cause, answer, scope)
+        finally:
+            self._observer.finished(system, loop.time() - began, answer.status)
+
+    async def _fail(self, cause: Exception, answer: "_Answer", scope: dict[str, Any]) -> None:
+        request_id = scope["state"]["request_id"]
+        error = as_error(cause, request_id)
+        if answer.status:
+            # Too late for a status: the missing end of the body tells the client.
+            log.error("web.response.broken", request_id=request_id, exc_info=cause)
+            raise cause
+        await problem_response(error, scope)(scope, None, answer)
+
+    def _find(self, path: str) -> tuple[str, AsgiApp]:
+        """Which system's request this is, and who answers it."""
+        if path.startswith("/v1/"):
+            return self._systems.get(path.split("/", 3)[2], "platform"), self._api
+        if app := self._exact.get(path):
+            return "platform", app
+        if path.startswith("/console/") and self._console is not None:
+            return "platform", self._console
+        for prefix, name, root in self._prefixes:
+            if path.startswith(prefix):
+                return name, root
+        return "platform", _not_found
+
+    # -- /v1 ------------------------------------------------------------------------------------
+
+    async def _api(self, scope: dict[str, Any], receive: Any, send: "_Answer") -> None:
+        if b"%00" in scope.get("raw_path", b"") or b"%00" in scope["query_string"]:
+            raise MalformedRequestError("the address contains a NUL character")
+        principal = await self._guard.identify(scope) if self._guard else None
+        scope["state"]["principal"] = principal
+        if self._gate is not None:
+            client = scope.get("client")
+            facts = RequestFacts(scope["method"], scope["path"], client[0] if client else "")
+            decision = await self._gate.admit(principal, facts)
+            send.headers += [(name.encode(), value.encode()) for name, value in decision.headers]
+            if decision.refused is not None:
+                raise decision.refused
+        await self.api(scope, receive, send)  # type: ignore[arg-type]  # Litestar's own names for ASGI's types
+
+    # -- the platform's own addresses -----------------------------------------------------------
+
+    async def _healthz(self, scope: dict[str, Any], _receive: Any, send: Any) -> None:
+        await reply(scope, send, 200, b'{"status":"alive"}', [_JSON])
+
+    async def _readyz(self, scope: dict[str, Any], _receive: Any, send: Any) -> None:
+        engines = dict(await self._readiness()) if self._readiness else {}
+        ready = not any(engines.values())
+        body = msgspec.json.encode(
+            {
+                "status": "ready" if ready else "not_ready",
+                "engines": {k: v or "ok" for k, v in engines.items()},
+            }
+        )
+        headers = [_JSON] if ready else [_JSON, (b"retry-after", b"1")]
+        await reply(scope, send, 200 if ready else 503, body, headers)
+
+    async def _send_metrics(self, scope: dict[str, Any], _receive: Any, send: Any) -> None:
+        body = self._metrics() if self._metrics else b""
+        await reply(scope, send, 200, body, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")])
+
+    @cached_property
+    def description(self) -> bytes:
+        """The API's description, OpenAPI 3.1."""
+        return describe(self.api)
+
+    async def _send_description(self, scope: dict[str, Any], _receive: Any, send: Any) -> None:
+        await reply(scope, send, 200, self.description, [_JSON])
+
+
+class _Answer:
+    """ASGI's `send`, with the request id and security headers added, and the deadline lifted at its start."""
+
+    __slots__ = ("_request_id", "_seconds", "_send", "deadline", "headers", "status")
+
+    def __init__(self, send: Any, request_id: str, seconds: float) -> None:
+        self._send = send
+        self._request_id = request_id.encode()
+        self._seconds = seconds
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.status = 0
+        self.deadline: asyncio.Timeout | None = None
+
+    async def __call__(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [
+                *message.get("headers", ()),
+                *self.headers,
+                (b"x-request-id", self._request_id),
+            ]
+            if self.deadline is not None:
+                self.deadline.reschedule(None)
+        await self._send(message)
+
+    def hearing(self, receive: Any) -> Any:
+        """ASGI's `receive`; the deadline counts from the last byte of the body."""
+
+        async def heard() -> Any:
+            message = await receive()
+            if self.deadline is not None and not self.status:
+                self.deadline.reschedule(asyncio.get_running_loop().time() + self._seconds)
+            return message
+
+        return heard
+
+
+async def reply(
+    scope: Mapping[str, Any], send: Any, status: int, body: bytes, headers: list[tuple[bytes, bytes]]
+) -> None:
+    """A whole response to GET or HEAD; other methods are refused."""
+    if scope["method"] not in ("GET", "HEAD"):
+        raise MethodNotAllowedError(hint="it answers to GET and HEAD", allow="GET, HEAD")
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [*headers, *SECURITY_HEADERS, (b"content-length", str(len(body)).encode())],
+        }
+    )
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def _redirect(target: str) -> AsgiApp:
+    async def answer(scope: dict[str, Any], _receive: Any, send: Any) -> None:
+        await reply(scope, send, 302, b"", [(b"location", target.encode())])
+
+    return answer
+
+
+async def _not_found(_scope: Any, _receive: Any, _send: Any) -> None:
+    raise NotFoundError
+
+
+async def _lifespan(receive: Any, send: Any) -> None:
+    while True:
+        kind = (await receive())["type"]
+        await send({"type": f"{kind}.complete"})
+        if kind == "lifespan.shutdown":
+            return

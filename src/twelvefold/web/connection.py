@@ -1,0 +1,400 @@
+"""One HTTP/1.1 connection: uvicorn's httptools protocol, made safe for the open network.
+
+Invariants: responses leave in the order of their requests, refusals included; every wait of a client
+has an end (headers, body, an unread response, silence); every size has a bound; a request that is
+framed in two ways, or in a way that another server would read differently, is refused and the
+connection closed (RFC 9112 §6.3, "HTTP Desync Attacks", Kettle 2019). One sweep a second watches all
+connections of a process, so that no request pays for a timer.
+"""
+
+import asyncio
+import urllib.parse
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final
+
+import httptools
+import structlog
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from twelvefold.kernel.errors import MalformedRequestError, OverloadedError, TwelvefoldError
+from twelvefold.web.hall import Hall, Reading
+from twelvefold.web.heads import body_too_large, judge
+from twelvefold.web.problem import (
+    HeadersTooLargeError,
+    RequestTimeoutError,
+    as_error,
+    problem,
+    request_id_from,
+)
+
+log = structlog.get_logger("web")
+
+BETWEEN: Final = 0
+HEAD: Final = 1
+BODY: Final = 2
+"""Where the parser stands: between two messages, inside a head, inside a body."""
+
+SLICE_BYTES: Final = 8 * 1024
+"""How much is parsed at once; it bounds how many pipelined requests can be waiting, at about 200."""
+
+MAX_HELD_BYTES: Final = 64 * 1024
+"""What may wait behind a request under way before we stop reading."""
+
+LINGER_SECONDS: Final = 2.0
+"""After a refusal we go on reading (and drop what comes) for this long, so that a client still busy
+sending reads our answer instead of a reset."""
+
+
+class HttpConnection(HttpToolsProtocol):
+    """See the module. Subclassed by the fast lane."""
+
+    flow: Reading
+
+    def __init__(self, hall: Hall) -> None:
+        super().__init__(hall.config, hall.server_state, hall.app_state, hall.loop)
+        # Bytes after `Connection: close` are an error to the parser; we drop them with the connection.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=False)
+        self.hall = hall
+        self.heard = True
+        self._quiet_since = hall.now
+        self._stage = BETWEEN
+        self._stage_since = hall.now
+        self._size = 0
+        self._fresh = False
+        self._body_limit = 0
+        self._held = bytearray()
+        self._running: RequestResponseCycle | None = None
+        self._last = False
+        self._deaf = False
+        self._ended = False
+        self._farewell: bytes | None = None
+        self._lingering_since = 0.0
+        self._write_paused_since = 0.0
+        self._lost = False
+
+    # -- the transport's callbacks --------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
+        """Admit the connection, or say at once why not."""
+        super().connection_made(transport)
+        self.flow = Reading(transport)
+        self._quiet_since = self._stage_since = self.hall.now
+        if len(self.connections) > self.hall.limits.max_connections:
+            self.hall.refused_connections += 1
+            self._refuse(OverloadedError("this server has as many connections as it takes"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever is still working for this client."""
+        self._lost = True
+        self._held.clear()
+        self.pipeline.clear()
+        if self._running is not None:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's signature, not uvicorn's
+        """The client said its last word; an answer that is due is still given, then the connection ends."""
+        if self._nothing_in_flight() or self._stage != BETWEEN or self._started():
+            return False
+        self._ended = True
+        return True
+
+    def pause_writing(self) -> None:
+        """The client does not read: stop reading from it, too."""
+        super().pause_writing()
+        self._write_paused_since = self.hall.now
+        self.flow.hold()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        super().resume_writing()
+        self._write_paused_since = 0.0
+        self.flow.release()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        self.heard = True
+        self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
+        if self._held or self.pipeline:
+            self._hold(data)
+        else:
+            self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        """Parse slice by slice, until a request has to wait for the one before it."""
+        view = memoryview(data)
+        for start in range(0, len(data), SLICE_BYTES):
+            if self.pipeline:
+                self._hold(data[start:])
+                return
+            if not self._deaf:
+                self._parse(view[start : start + SLICE_BYTES])
+
+    def _parse(self, data: memoryview) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._upgrade()
+        except httptools.HttpParserError as fault:
+            if self._last and self._stage == BETWEEN:
+                self._deaf = True
+            else:
+                self._refuse(_fault(fault))
+        else:
+            if self._stage == HEAD:
+                # How much of the slice in which a head began belongs to it is unknown; later ones do.
+                self._size += 0 if self._fresh else len(data)
+                self._fresh = False
+                if self._size > self.hall.limits.max_header_bytes:
+                    self._refuse(HeadersTooLargeError())
+
+    def _hold(self, data: bytes) -> None:
+        """Keep bytes until what is under way is done; beyond a bound, stop reading."""
+        if not self._deaf:
+            self._held += data
+            if len(self._held) > MAX_HELD_BYTES:
+                self.flow.hold()
+
+    def _go_on(self) -> None:
+        """Nothing stands in the way of the bytes that were held back any more."""
+        if self._held:
+            held = bytes(self._held)
+            self._held.clear()
+            self._receive(held)
+        if len(self._held) <= MAX_HELD_BYTES and not self.flow.write_paused:
+            self.flow.release()
+        self._end_if_last()
+
+    # -- the parser's callbacks -----------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        if self._last:
+            raise MalformedRequestError("the connection was to end with the request before")
+        super().on_message_begin()
+        self._fresh = True
+        self._stage = HEAD
+        self._stage_since = self.hall.now
+        self._size = 0
+
+    def on_headers_complete(self) -> None:
+        """Check the head, then start (or queue) the application."""
+        self._stage = BODY
+        self._stage_since = self.hall.now
+        http_version = self.parser.get_http_version()
+        self._judge(http_version)
+        self._size = 0
+        if self.parser.should_upgrade():
+            if self._should_upgrade():
+                self._finish_scope()
+                return
+            self._last = True
+        self._finish_scope()
+        keep_alive = http_version == "1.1" and self.parser.should_keep_alive() and not self._last
+        self._last = not keep_alive
+        overloaded = len(self.tasks) >= self.hall.limits.max_concurrency
+        self._admit(_overloaded if overloaded else self.app, keep_alive=keep_alive)
+
+    def on_body(self, body: bytes) -> None:
+        """Bound the body; only a chunked one can still exceed here."""
+        self._size += len(body)
+        if self._size > self._body_limit:
+            self._abandon_cycle()
+            raise body_too_large(self._body_limit)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is all here."""
+        self._stage = BETWEEN
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with what is queued: the next request, a refusal, or the end of the connection."""
+        self.server_state.total_requests += 1
+        self._running = None
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        if self._farewell is None:
+            if not self.pipeline:
+                self._go_on()
+        elif self._nothing_in_flight():
+            self._leave()
+
+    # -- refusals and endings -------------------------------------------------------------------
+
+    def shutdown(self) -> None:
+        """The server drains: close when nothing is in flight, else after the response under way."""
+        self._end_if_last()
+
+    def sweep(self, now: float) -> None:
+        """Called once a second: end what takes too long."""
+        limits = self.hall.limits
+        if self.heard:
+            self.heard = False
+            self._quiet_since = now
+        if self._lingering_since:
+            if now - self._lingering_since > LINGER_SECONDS:
+                self.transport.abort()
+        elif self._write_paused_since:
+            if now - self._write_paused_since > limits.send_seconds:
+                self.transport.abort()
+        elif self._stage == HEAD:
+            if now - self._stage_since > limits.header_seconds:
+                self._refuse(RequestTimeoutError("the request's headers did not arrive in time"))
+        elif self._stage == BODY:
+            self._sweep_body(now)
+        elif self._nothing_in_flight() and now - self._quiet_since > limits.keep_alive_seconds:
+            self.transport.close()
+
+    def _sweep_body(self, now: float) -> None:
+        limits = self.hall.limits
+        if self.flow.read_paused or self.cycle is None or self.cycle.response_complete:
+            self._stage_since = max(self._stage_since, now - limits.body_seconds)
+        # The allowance grows with what has come, so that only a client that dribbles is cut.
+        allowed = limits.body_seconds + self._size / limits.min_body_bytes_per_second
+        if now - self._stage_since > allowed:
+            self._abandon_cycle()
+            self._refuse(RequestTimeoutError("the request's body did not arrive in time"))
+
+    def _nothing_in_flight(self) -> bool:
+        return self._running is None and not self.pipeline
+
+    def _end_if_last(self) -> None:
+        """Close where nothing more may come: the server drains, or the client said its last word."""
+        last = (self._ended or self.hall.draining) and not self._lingering_since
+        if last and self._stage == BETWEEN and self._nothing_in_flight():
+            self.transport.close()
+
+    def _started(self) -> bool:
+        return self._running is not None and self._running.response_started
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _refuse(self, error: TwelvefoldError) -> None:
+        """Answer with `error` once all earlier responses have left, then close. Deaf from here on."""
+        self._deaf = True
+        self._stage = BETWEEN
+        if self._farewell is None and not self._lost:
+            self._farewell = _render(error, getattr(self, "headers", None) or [])
+            if self._nothing_in_flight():
+                self._leave()
+
+    def _leave(self) -> None:
+        if self._farewell and not self.transport.is_closing():
+            self.flow.resume_reading()
+            self.flow.release()
+            self.transport.write(self._farewell)
+            self.transport.write_eof()
+            self._lingering_since = self.hall.now or self.loop.time()
+
+    def _abandon_cycle(self) -> None:
+        """The request under way will never be complete: whoever reads it sees a disconnect."""
+        cycle = self.cycle
+        if cycle is self._running:
+            if cycle.response_started:
+                self.transport.close()
+            self._running = None
+        elif self.pipeline:
+            self.pipeline.popleft()
+        cycle.disconnected = True
+        cycle.message_event.set()
+
+    # -- the head -------------------------------------------------------------------------------
+
+    def _judge(self, http_version: str) -> None:
+        """Raise what is wrong with this head, if anything; sets the body's limit."""
+        framing = judge(self.url, self.headers, http_version, self.hall.limits)
+        if isinstance(framing, TwelvefoldError):
+            raise framing
+        self._body_limit = framing.limit_bytes
+        if self.parser.should_upgrade():
+            if framing.length or framing.chunked:
+                raise MalformedRequestError("a request that asks for an upgrade cannot carry a body here")
+            if self._should_upgrade() and not self._nothing_in_flight():
+                raise MalformedRequestError("an upgrade cannot be pipelined behind another request")
+
+    def _finish_scope(self) -> None:
+        url = httptools.parse_url(self.url)
+        raw_path = url.path or b"/"
+        path = raw_path.decode("ascii")
+        scope = self.scope
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["http_version"] = self.parser.get_http_version()
+        scope["path"] = urllib.parse.unquote(path) if "%" in path else path
+        scope["raw_path"] = raw_path
+        scope["query_string"] = url.query or b""
+
+    def _should_upgrade(self) -> bool:
+        return self.hall.may_upgrade and self._get_upgrade() == b"websocket"
+
+    def _upgrade(self) -> None:
+        if not self._should_upgrade():
+            self._deaf = True  # the request is answered as if it had not asked; then the connection ends
+            return
+        self._stage = BETWEEN
+        self.handle_websocket_upgrade()
+
+    def _admit(self, app: Any, *, keep_alive: bool) -> None:
+        self.cycle = RequestResponseCycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=[],
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=keep_alive,
+            on_response=self.on_response_complete,
+        )
+        if self._nothing_in_flight():
+            self._start_asgi_task(self.cycle, app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, app))
+
+
+def _fault(fault: httptools.HttpParserError) -> TwelvefoldError:
+    cause = fault.__context__
+    if isinstance(fault, httptools.HttpParserCallbackError):
+        if isinstance(cause, httptools.HttpParserInvalidURLError | UnicodeDecodeError):
+            return MalformedRequestError(
+                "the request's target is not a URL; percent-encode what is not ASCII"
+            )
+        return as_error(cause or fault)
+    return MalformedRequestError(f"this is not HTTP/1.1 as RFC 9112 has it: {fault}")
+
+
+def _render(error: TwelvefoldError, headers: list[tuple[bytes, bytes]]) -> bytes:
+    request_id = request_id_from(headers)
+    made = problem(error, request_id)
+    lines = [
+        *made.headers,
+        ("content-length", str(len(made.body))),
+        ("x-request-id", request_id),
+        ("connection", "close"),
+    ]
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines)
+    status_line: bytes = STATUS_LINE[HTTPStatus(error.status)]
+    return status_line + head.encode("latin-1") + b"\r\n" + made.body
+
+
+async def _overloaded(scope: dict[str, Any], _receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+    """The answer of a server that is at its limit of requests in flight."""
+    request_id = request_id_from(scope["headers"])
+    made = problem(OverloadedError(retry_after_seconds=1), request_id)
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in made.headers]
+    headers += [(b"content-length", str(len(made.body)).encode()), (b"x-request-id", request_id.encode())]
+    await send({"type": "http.response.start", "status": made.status, "headers": headers})
+    await send({"type": "http.response.body", "body": made.body})

@@ -1,0 +1,199 @@
+"""Who is asking: API keys, the console's cookie, scopes, and the gate that a limiter closes.
+
+Invariant: a request reaches a system only with the principal that its credentials prove, or none; a
+cookie alone never changes anything unless the page that sent it is ours (same-origin `Origin`, which
+a browser cannot be made to forge). A verified credential is believed for at most a second without
+asking again, so a revoked key is dead within that second in every process.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from twelvefold.kernel.clock import Clock
+from twelvefold.kernel.errors import ForbiddenError, TwelvefoldError, UnauthenticatedError
+from twelvefold.kernel.tenancy import Principal
+
+SESSION_COOKIE: Final = "twelvefold_session"
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_CACHE_SECONDS: Final = 1.0
+_CACHE_ENTRIES: Final = 10_000
+_MAX_CREDENTIAL_CHARACTERS: Final = 256
+
+
+class Verifier(Protocol):
+    """Turns a secret into who holds it."""
+
+    async def principal_of_key(self, key: str) -> Principal | None:
+        """Who holds this API key; None if nobody, or it has expired or been revoked."""
+
+    async def principal_of_session(self, token: str) -> Principal | None:
+        """Who logged in with this session token; None if nobody, or it has ended."""
+
+
+class RequestFacts(msgspec.Struct, frozen=True):
+    """What a gate may know about a request. `client` is an address without port."""
+
+    method: str
+    path: str
+    client: str
+
+
+class GateDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """Headers for the response either way; `refused` says why the request stops here, if it does."""
+
+    headers: tuple[tuple[str, str], ...] = ()
+    refused: TwelvefoldError | None = None
+
+
+class Gate(Protocol):
+    """Asked for each API request after authentication; the limiter implements it."""
+
+    async def admit(self, principal: Principal | None, facts: RequestFacts) -> GateDecision:
+        """Decide within a few milliseconds, whatever state its engine is in."""
+
+
+class Guard:
+    """Authenticates requests of one process.
+
+    Args:
+        verifier: who holds a key or a session.
+        clock: for the cache of verified credentials.
+        public_origins: origins that are ours besides the one a request was sent to
+            (`https://short.example`).
+    """
+
+    def __init__(
+        self, verifier: Verifier, clock: Clock, *, public_origins: frozenset[str] = frozenset()
+    ) -> None:
+        self._verifier = verifier
+        self._clock = clock
+        self._public_origins = public_origins
+        self._cache: dict[bytes, tuple[float, Principal | None]] = {}
+
+    async def identify(self, scope: Mapping[str, Any]) -> Principal | None:
+        """The principal of a request; None if it shows no credentials.
+
+        Raises:
+            UnauthenticatedError: credentials that are not valid (any more).
+            ForbiddenError: a cookie that came with an unsafe request from a page that is not ours.
+        """
+        authorization = cookie = b""
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                authorization = value
+            elif name == b"cookie":
+                cookie = cookie + b"; " + value if cookie else value
+        if authorization:
+            return await self._by_key(authorization)
+        token = cookie_value(cookie, SESSION_COOKIE)
+        return await self._by_session(token, scope) if token else None
+
+    def forget(self) -> None:
+        """Believe nothing without asking again; called when this process changes keys or sessions."""
+        self._cache.clear()
+
+    async def _by_key(self, authorization: bytes) -> Principal:
+        scheme, _, key = authorization.decode("latin-1").partition(" ")
+        key = key.strip()
+        if (
+            scheme.lower() != "bearer"
+            or not key
+            or len(key) > _MAX_CREDENTIAL_CHARACTERS
+            or not key.isascii()
+        ):
+            raise UnauthenticatedError(
+                "the Authorization header is not a bearer key", hint="send 'Authorization: Bearer tf_…'"
+            )
+        principal = await self._believed(b"key:" + key.encode(), key, self._verifier.principal_of_key)
+        if principal is None:
+            raise UnauthenticatedError(
+                "this API key is not known, has expired or was revoked",
+                hint="make a key with `twelvefold keys create`, or in the console under Keys",
+            )
+        return principal
+
+    async def _by_session(self, token: str, scope: Mapping[str, Any]) -> Principal:
+        if len(token) > _MAX_CREDENTIAL_CHARACTERS:
+            raise UnauthenticatedError("the session cookie is not one of ours")
+        principal = await self._believed(
+            b"session:" + token.encode(), token, self._verifier.principal_of_session
+        )
+        if principal is None:
+            raise UnauthenticatedError("this session has ended", hint="log in to the console again")
+        if scope.get("method", "WEBSOCKET") not in SAFE_METHODS:
+            self.require_own_origin(scope)
+        return principal
+
+    def require_own_origin(self, scope: Mapping[str, Any]) -> None:
+        """Raise `ForbiddenError` unless the page that sent this was served from here."""
+        origin = host = ""
+        for name, value in scope["headers"]:
+            if name == b"origin":
+                origin = value.decode("latin-1")
+            elif name == b"host":
+                host = value.decode("latin-1")
+        if origin and (origin in self._public_origins or urlsplit(origin).netloc == host):
+            return
+        raise ForbiddenError(
+            "a session cookie may only be used from the console's own pages",
+            hint="programs send 'Authorization: Bearer tf_…' instead",
+        )
+
+    async def _believed(self, secret: bytes, text: str, ask: Callable[[str], Any]) -> Principal | None:
+        digest = hashlib.sha256(secret).digest()
+        now = self._clock.monotonic()
+        known = self._cache.get(digest)
+        if known is not None and known[0] > now:
+            return known[1]
+        principal: Principal | None = await ask(text)
+        if len(self._cache) >= _CACHE_ENTRIES:
+            self._cache.clear()
+        self._cache[digest] = (now + _CACHE_SECONDS, principal)
+        return principal
+
+
+def requires(scope: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:
+    """A Litestar guard: the principal must have `scope` (`links:write`)."""
+
+    def check(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        require(principal_in(connection.scope), scope)
+
+    return check
+
+
+def require(principal: Principal | None, scope: str) -> Principal:
+    """`principal`, if it is there and has `scope`. Raises `UnauthenticatedError`, `ForbiddenError`."""
+    if principal is None:
+        raise UnauthenticatedError(hint="send 'Authorization: Bearer tf_…'")
+    if not principal.may(scope):
+        raise ForbiddenError(f"this needs the scope '{scope}', which the key does not have", scope=scope)
+    return principal
+
+
+def principal_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Principal:
+    """Who is asking, in a handler. Raises `UnauthenticatedError` for nobody."""
+    principal = principal_in(connection.scope)
+    if principal is None:
+        raise UnauthenticatedError(hint="send 'Authorization: Bearer tf_…'")
+    return principal
+
+
+def principal_in(scope: Mapping[str, Any]) -> Principal | None:
+    """Who was found to be asking, as the dispatcher noted it."""
+    found = scope.get("state", {}).get("principal")
+    return found if isinstance(found, Principal) else None
+
+
+def cookie_value(header: bytes, name: str) -> str:
+    """The value of one cookie in a `Cookie` header; empty if it is not there or not plain ASCII."""
+    for pair in header.split(b";"):
+        key, _, value = pair.strip().partition(b"=")
+        if key == name.encode():
+            return value.decode("ascii", "ignore")
+    return ""

@@ -1,0 +1,105 @@
+"""Judging the head of a request: framing, host, sizes. Pure functions of bytes.
+
+Two judges with one standard: `judge` for heads that the parser has taken apart, `host_of_tail` and
+`length_of_head` for raw ones in the fast lane. Invariant: the raw judges accept a subset of what the
+parser and `judge` accept, so that a request in doubt is always decided by those two.
+Sources: RFC 9110, RFC 9112 §3.2 (host), §6.1 and §6.3 (framing).
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from twelvefold.kernel.errors import MalformedRequestError, TooLargeError, TwelvefoldError
+from twelvefold.web.limits import Limits
+from twelvefold.web.problem import HeadersTooLargeError
+
+MAX_TAIL_BYTES: Final = 16 * 1024
+
+_HOST_VALUE = rb"(?:[A-Za-z0-9._~%\-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?"
+_FIELDS = rb"(?:[A-Za-z0-9!#$%&'*+\-.^_`|~]+:[\t -~\x80-\xff]*\r\n)+\r\n"
+_TAIL = re.compile(rb" HTTP/1\.1\r\n" + _FIELDS)
+_HEAD = re.compile(rb"\r\n" + _FIELDS)
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,7})[ \t]*(?=\r\n)", re.IGNORECASE)
+_HOST = re.compile(rb"\r\nhost:[ \t]*(" + _HOST_VALUE + rb")[ \t]*(?=\r\n)", re.IGNORECASE)
+_ANY_HOST = re.compile(_HOST_VALUE)
+_NOT_HERE = re.compile(
+    rb"\r\n(?:transfer-encoding|expect|upgrade|trailer|http2-settings"
+    rb"|connection(?!:[ \t]*keep-alive[ \t]*\r\n)):",
+    re.IGNORECASE,
+)
+
+
+class Framing:
+    """What the head says about the body: `length` in bytes (0 if chunked or absent), and the limit here."""
+
+    __slots__ = ("chunked", "length", "limit_bytes")
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.length = 0
+        self.chunked = False
+        self.limit_bytes = limit_bytes
+
+
+def judge(
+    url: bytes, headers: Sequence[tuple[bytes, bytes]], http_version: str, limits: Limits
+) -> Framing | TwelvefoldError:
+    """How the body is framed, or why the request is refused. Header names are in lower case."""
+    if len(url) + sum(len(name) + len(value) + 4 for name, value in headers) > limits.max_header_bytes:
+        return HeadersTooLargeError()
+    if http_version not in ("1.1", "1.0"):
+        return MalformedRequestError(f"HTTP/{http_version} is not spoken here; use HTTP/1.1")
+    framing = Framing(limits.body_bytes_for(url))
+    hosts = []
+    for name, value in headers:
+        if name == b"host":
+            hosts.append(value)
+        elif name == b"content-length":
+            framing.length = int(value)
+        elif name == b"transfer-encoding":
+            framing.chunked = True
+            if value.lower() != b"chunked" or http_version != "1.1":
+                return MalformedRequestError("only 'Transfer-Encoding: chunked' is understood here")
+    if framing.length > framing.limit_bytes:
+        return body_too_large(framing.limit_bytes)
+    return _judge_host(hosts, http_version) or framing
+
+
+def _judge_host(hosts: Sequence[bytes], http_version: str) -> TwelvefoldError | None:
+    if len(hosts) != 1 and (hosts or http_version == "1.1"):
+        return MalformedRequestError("a request names its host exactly once", field="host")
+    if hosts and not _ANY_HOST.fullmatch(hosts[0]):
+        return MalformedRequestError("the Host header is not a host", field="host")
+    return None
+
+
+def body_too_large(limit_bytes: int) -> TooLargeError:
+    """The refusal of a body above its limit."""
+    return TooLargeError(
+        f"the body is larger than the {limit_bytes} bytes taken here", limit_bytes=limit_bytes
+    )
+
+
+def host_of_tail(tail: bytes) -> bytes | None:
+    """The host in a tail (all that follows the target) that may take the fast lane, else None."""
+    return None if b"\r\ncontent-length:" in tail.lower() else _host_of(tail, _TAIL)
+
+
+def length_of_head(head: bytes) -> int:
+    """The length in bytes of the body that `head` announces; -1: the request may not take the fast lane.
+
+    `head` is all that follows the request line, from its line end on.
+    """
+    lengths = _LENGTH.findall(head)
+    if len(lengths) != 1 or head.lower().count(b"\r\ncontent-length:") != 1:
+        return -1
+    return int(lengths[0]) if _host_of(head, _HEAD) is not None else -1
+
+
+def _host_of(block: bytes, shape: re.Pattern[bytes]) -> bytes | None:
+    if len(block) > MAX_TAIL_BYTES or not shape.fullmatch(block) or _NOT_HERE.search(block):
+        return None
+    hosts = _HOST.findall(block)
+    if len(hosts) != 1 or block.lower().count(b"\r\nhost:") != 1:
+        return None
+    return bytes(hosts[0])

@@ -1,0 +1,269 @@
+"""One web process: listening sockets, connections, the sweep, and an orderly end.
+
+Several processes share one port by SO_REUSEPORT; the kernel spreads connections over them. Invariant:
+what was accepted is finished. A drain stops accepting, lets requests under way end, tells WebSockets
+to come back later (1012), and is over by its deadline.
+"""
+
+import asyncio
+import contextlib
+import errno
+import gc
+import resource
+import signal
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+from uvicorn.config import Config
+
+from twelvefold.kernel.errors import ConfigurationError
+from twelvefold.web.fast_lane import BodyLane, FastHall, FastLaneProtocol, Lane
+from twelvefold.web.limits import Limits
+
+log = structlog.get_logger("web")
+
+SPARE_FILES = 256
+"""File descriptors kept for engines, logs and files when connections are bounded by the process's limit."""
+
+_SWEEP_SECONDS = 1.0
+_FIRST_PRIVILEGED_FREE = 1024
+
+
+class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Section `[server]`."""
+
+    host: str = "127.0.0.1"
+    port: int = 8012
+    processes: int = 0
+    """Web processes; 0: one for each core."""
+    public_url: str = ""
+    """How clients reach this server, `https://short.example`; empty: `http://host:port`."""
+    trusted_proxies: int = 0
+    """How many proxies stand before this server, and may be believed about the client's address."""
+    max_connections: int = 20_000
+    max_concurrency: int = 2_000
+    max_body_bytes: int = 10 * 1024 * 1024
+    request_seconds: float = 30.0
+    keep_alive_seconds: float = 75.0
+    drain_seconds: float = 20.0
+
+
+def bind(host: str, port: int, *, shared: bool = True) -> socket.socket:
+    """A bound, not yet listening, TCP socket. Raises `ConfigurationError` naming the port and the fix.
+
+    `shared`: others may bind the same port with SO_REUSEPORT (the web processes of one server).
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise ConfigurationError(
+            f"server.host: '{host}' is not an address of this machine ({error.strerror}); "
+            "127.0.0.1 is this machine alone, 0.0.0.0 all its networks",
+            field="server.host",
+        ) from error
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(address)
+    except OSError as error:
+        sock.close()
+        raise _explained(error, host, port) from error
+    sock.setblocking(False)
+    return sock
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """Take `port` (0: any free one) for this server's processes; keep the socket open meanwhile.
+
+    A port that any other program listens on is refused, also when that program allows sharing.
+    """
+    # Without SO_REUSEPORT, bind fails for a port that somebody listens on, whatever they set.
+    with bind(host, port, shared=False) as probe:
+        chosen = probe.getsockname()[1]
+    return bind(host, chosen, shared=True)
+
+
+def _explained(error: OSError, host: str, port: int) -> ConfigurationError:
+    if error.errno == errno.EADDRINUSE:
+        text = f"port {port} on {host} is taken by another program; stop it, or choose another with --port"
+    elif error.errno in (errno.EACCES, errno.EPERM) and port < _FIRST_PRIVILEGED_FREE:
+        text = f"port {port} needs privileges; choose one from {_FIRST_PRIVILEGED_FREE} up with --port"
+    elif error.errno == errno.EADDRNOTAVAIL:
+        text = f"server.host: {host} is not an address of this machine"
+    else:
+        text = f"{host}:{port} cannot be bound: {error.strerror}"
+    return ConfigurationError(text, field="server.port")
+
+
+class Server:
+    """Serves one ASGI application in this process.
+
+    Args:
+        app: what answers everything that no lane does.
+        sockets: bound sockets from `bind`; the server listens on them and closes them.
+        limits: bounds of sizes, times and counts.
+        lane: the fast lane's `GET`s.
+        body_lanes: the fast lane's other requests, see `FastHall`.
+        on_drain: called when the drain begins, to end streams that would never end by themselves.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        *,
+        sockets: Sequence[socket.socket],
+        limits: Limits | None = None,
+        lane: Lane | None = None,
+        body_lanes: Mapping[bytes, BodyLane] | None = None,
+        on_drain: Sequence[Callable[[], None]] = (),
+    ) -> None:
+        self._app = app
+        self._sockets = list(sockets)
+        self._limits = limits or Limits()
+        self._lane = lane
+        self._body_lanes = body_lanes
+        self._on_drain = tuple(on_drain)
+        self._servers: list[asyncio.Server] = []
+        self._sweeper: asyncio.Task[None] | None = None
+        self.hall: FastHall | None = None
+
+    @property
+    def port(self) -> int:
+        """The port of the first socket."""
+        return int(self._sockets[0].getsockname()[1])
+
+    @property
+    def connections(self) -> int:
+        """Open connections, WebSockets included."""
+        return len(self.hall.connections) if self.hall else 0
+
+    async def start(self) -> None:
+        """Listen. Returns when connections are accepted."""
+        loop = asyncio.get_running_loop()
+        limits = msgspec.structs.replace(
+            self._limits, max_connections=min(self._limits.max_connections, _files_for_connections())
+        )
+        hall = FastHall(
+            _uvicorn_config(self._app, limits),
+            limits,
+            loop,
+            may_upgrade=True,
+            lane=self._lane,
+            body_lanes=self._body_lanes,
+        )
+        self.hall = hall
+        for sock in self._sockets:
+            self._servers.append(
+                await loop.create_server(lambda: FastLaneProtocol(hall), sock=sock, backlog=2048)
+            )
+        self._sweeper = loop.create_task(self._sweep(hall))
+
+    async def serve(self, stop: asyncio.Event | None = None) -> None:
+        """Start, run until `stop` is set (or SIGTERM or SIGINT comes, if it is None), drain."""
+        if stop is None:
+            stop = asyncio.Event()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await self.start()
+        try:
+            await stop.wait()
+        finally:
+            await self.stop()
+
+    async def stop(self) -> None:
+        """Drain, at most `limits.drain_seconds` long."""
+        hall = self.hall
+        if hall is None:
+            return
+        # Connections that the kernel has already completed are ours: take them before we close the door.
+        for _ in range(3):
+            await asyncio.sleep(0)
+        hall.draining = True
+        for server in self._servers:
+            server.close()
+        for call in self._on_drain:
+            call()
+        try:
+            async with asyncio.timeout(self._limits.drain_seconds):
+                await self._drain(hall)
+        except TimeoutError:
+            log.warning("web.drain.cut", connections=len(hall.connections))
+        await self._cut(hall)
+        self.hall = None
+
+    async def _drain(self, hall: FastHall) -> None:
+        for connection in list(hall.connections):
+            connection.shutdown()
+        while hall.connections or hall.server_state.tasks:  # noqa: ASYNC110  # they end in many ways
+            await asyncio.sleep(0.01)
+
+    async def _cut(self, hall: FastHall) -> None:
+        if self._sweeper:
+            self._sweeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sweeper
+        for connection in list(hall.connections):
+            connection.transport.abort()
+        tasks = list(hall.server_state.tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1)
+
+    async def _sweep(self, hall: FastHall) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            hall.now = now = hall.loop.time()
+            for connection in list(hall.connections):
+                sweep = getattr(connection, "sweep", None)
+                if sweep is not None:
+                    sweep(now)
+
+
+def tune_collector() -> None:
+    """For a process that only serves: leave what start-up made out of collections, and make them rarer.
+
+    Measured on the redirect path: the default thresholds cost about 3 % of a request's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+def raise_file_limit() -> None:
+    """Allow this process as many open files as the system lets it have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, 1 << 20) if hard != resource.RLIM_INFINITY else 1 << 20
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _files_for_connections() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(16, soft - SPARE_FILES)
+
+
+def _uvicorn_config(app: Any, limits: Limits) -> Config:
+    config = Config(
+        app,
+        loop="none",
+        interface="asgi3",
+        lifespan="off",
+        ws="websockets-sansio",
+        ws_max_size=limits.max_body_bytes,
+        ws_per_message_deflate=False,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+    )
+    config.load()
+    return config
