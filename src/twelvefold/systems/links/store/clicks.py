@@ -171,8 +171,7 @@ class ClickStore:
     ) -> list[tuple[Any, ...]]:
         return await self._events.query(
             f"{select} FROM {{events}} WHERE link_id = $link AND NOT bot"
-            f" AND NOT list_contains($days, ts_ms // {DAY_MS})"
-            + (" GROUP BY 1" if "," in select else ""),
+            f" AND NOT list_contains($days, ts_ms // {DAY_MS})" + (" GROUP BY 1" if "," in select else ""),
             TABLE,
             {"link": link_id, "days": sorted(but_days) or [-1]},
             deadline_seconds=QUERY_DEADLINE_SECONDS,
