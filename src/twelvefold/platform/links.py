@@ -98,7 +98,9 @@ class LinksSystem(Links):
             stack.push_async_callback(resolver.close)
             listener = await engines.database.listen(CHANNEL, resolver.on_news, on_gap=resolver.on_gap)
             stack.push_async_callback(listener.close)
-            clicks = await SpooledPublisher.open(engines.log, TOPIC, spool=spool, encode=_packed, flush_ms=FLUSH_MS)
+            clicks = await SpooledPublisher.open(
+                engines.log, TOPIC, spool=spool, encode=_packed, flush_ms=FLUSH_MS
+            )
             stack.push_async_callback(clicks.close)
 
             domains = Domains(domain_store, resolver, base_url)
@@ -115,7 +117,9 @@ class LinksSystem(Links):
                 passwords=passwords,
                 titles=TitleFetcher(),
             )
-            budgets = ClickBudgets(lambda link_id, wanted: link_store.take_clicks(link_id, wanted, clock.now_ms()))
+            budgets = ClickBudgets(
+                lambda link_id, wanted: link_store.take_clicks(link_id, wanted, clock.now_ms())
+            )
             self.domains, self.abuse = domains, abuse
             self.pastes = Pastes(
                 store=PasteStore(engines.database),
@@ -151,7 +155,9 @@ class LinksSystem(Links):
                 links=link_store,
                 visitor=visits.visitor,
             )
-            yourls = YourlsApi(links=self, stats=self.stats, verifier=verifier, signatures=signatures, clock=clock)
+            yourls = YourlsApi(
+                links=self, stats=self.stats, verifier=verifier, signatures=signatures, clock=clock
+            )
             lane = RedirectLane(resolver, near, cache, clicks.append)
             self.asgi = _root(yourls, pages)
             self.mount = Mount(

@@ -32,5 +32,3 @@ def shown(payload: bytes) -> bytes:
         "bots": news.bots,
     }
     return msgspec.json.encode(body)
-
-
