@@ -133,7 +133,7 @@ async def _send(
     send: Any, status: int, body: bytes, headers: list[tuple[bytes, bytes]], scope: Mapping[str, Any]
 ) -> None:
     headers += [*SECURITY_HEADERS, (b"content-security-policy", POLICY.encode())]
-    if status != 304:  # noqa: PLR2004  # HTTP's own number
+    if status != 304:  # HTTP's own number
         headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
