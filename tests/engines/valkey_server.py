@@ -55,6 +55,8 @@ class ValkeyServer:
     async def answering(self) -> "ValkeyServer":
         async with asyncio.timeout(START_SECONDS):
             while True:
+                assert self._process is not None
+                assert self._process.poll() is None, (self.folder / "log").read_text()
                 with contextlib.suppress(OSError):
                     reader, writer = await asyncio.open_unix_connection(str(self.path))
                     writer.write(b"PING\r\n")

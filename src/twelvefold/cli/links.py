@@ -66,7 +66,7 @@ def import_links(
     kind = imports.detect(lines[0] if lines else "") if format == "auto" else format
     items = list(imports.read(lines, kind=kind, keep_aliases=keep_aliases))
     connection = Connection.open(data)
-    failures = [{"line": item.line, "problem": item.problem} for item in items if item.body is None]
+    failures: list[dict[str, Any]] = [{"line": item.line, "problem": item.problem} for item in items if item.body is None]
     good = [item for item in items if item.body is not None]
     created, began = 0, time.monotonic()
     console = Console(stderr=True)

@@ -146,8 +146,8 @@ class Database(Verbs):
         connection = await self._pool.acquire()
         try:
             result = await speak(connection, self._limit)
-        except asyncpg.PostgresError as error:
-            # The server answered and stays in step, unless the error ended the session.
+        except (asyncpg.PostgresError, asyncpg.exceptions.DataError) as error:
+            # The server refused, or the client before it: the connection stays in step, or is closed.
             self._pool.release(connection)
             raise translated(error, sent=True) from error
         except BaseException as error:

@@ -106,7 +106,7 @@ def translated(error: BaseException, *, sent: bool = False) -> BaseException:
     if isinstance(error, asyncpg.PostgresError):
         return _from_server(error, sent=sent)
     if isinstance(error, asyncpg.exceptions.DataError | UnicodeEncodeError):
-        return InvalidInputError(f"a value cannot be stored: {first_line(error)}")
+        return InvalidInputError(f"a value cannot be stored: {_reason_only(error)}")
     if isinstance(error, asyncpg.InterfaceError) and "connection is closed" not in str(error):
         return StatementError(first_line(error))
     if isinstance(error, TimeoutError):
@@ -138,6 +138,11 @@ def _from_server(error: asyncpg.PostgresError, *, sent: bool) -> TwelvefoldError
 
 def _unavailable(reason: str, *, sent: bool) -> EngineUnavailableError:
     return OutcomeUnknownError(ENGINE, reason) if sent else EngineUnavailableError(ENGINE, reason)
+
+
+def _reason_only(error: BaseException) -> str:
+    """Without the value, which may be a secret: `invalid input for query argument $1: … (the reason)`."""
+    return str(error).rpartition(" (")[2].removesuffix(")")
 
 
 def first_line(error: BaseException) -> str:

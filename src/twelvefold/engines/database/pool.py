@@ -7,6 +7,7 @@ repair: dead connections are dropped when met, and the next caller opens a new o
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -89,17 +90,17 @@ class Pool:
                 return await self._open_one()
             handed = await self._wait_turn()
             if handed is not None and not handed.is_closed():
-                return self._lend(handed)
+                return handed
             if handed is not None:
+                self._lent.discard(handed)
                 self._size -= 1
 
     def release(self, connection: asyncpg.Connection) -> None:
         """Give back a connection that is in order."""
-        self._lent.discard(connection)
         if self._closed or connection.is_closed():
             self.retire(connection)
-            return
-        if not self._hand_over(connection):
+        elif not self._hand_over(connection):
+            self._lent.discard(connection)
             self._idle.append((connection, asyncio.get_running_loop().time()))
 
     def retire(self, connection: asyncpg.Connection) -> None:
@@ -118,7 +119,7 @@ class Pool:
         if self._shrinker is not None:
             self._shrinker.cancel()
         while self._waiters:
-            self._wake(None)
+            self._hand_over(None)
         idle, self._idle = self._idle, []
         for connection, _ in idle:
             self.retire(connection)
@@ -154,18 +155,24 @@ class Pool:
         try:
             async with asyncio.timeout(self._acquire_seconds):
                 return await turn
-        except TimeoutError:
+        except BaseException as error:
+            self._pass_on(turn)
+            if not isinstance(error, TimeoutError):
+                raise
             raise OverloadedError(
                 f"all {self._max_size} database connections were busy for {self._acquire_seconds:g} s",
                 retry_after_seconds=1.0,
             ) from None
-        finally:
-            if turn.cancelled():
-                self._discard(turn)
 
-    def _discard(self, turn: "asyncio.Future[asyncpg.Connection | None]") -> None:
-        if turn in self._waiters:
-            self._waiters.remove(turn)
+    def _pass_on(self, turn: "asyncio.Future[asyncpg.Connection | None]") -> None:
+        """A caller gave up. What it was handed at that very moment goes to the next one."""
+        if turn.cancelled() or not turn.done():
+            with contextlib.suppress(ValueError):
+                self._waiters.remove(turn)
+        elif (connection := turn.result()) is not None:
+            self.release(connection)
+        else:
+            self._hand_over(None)
 
     def _hand_over(self, connection: asyncpg.Connection | None) -> bool:
         while self._waiters:
@@ -175,12 +182,9 @@ class Pool:
                 return True
         return False
 
-    def _wake(self, connection: asyncpg.Connection | None) -> None:
-        self._hand_over(connection)
-
     def _free_slot(self) -> None:
         self._size -= 1
-        self._wake(None)
+        self._hand_over(None)
 
     def _retired(self, task: "asyncio.Task[None]") -> None:
         self._retiring.discard(task)

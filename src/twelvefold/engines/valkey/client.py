@@ -9,11 +9,13 @@ client of its own for those.
 """
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, Self
 
 from twelvefold.engines.valkey.address import parse_address
 from twelvefold.engines.valkey.connection import Connection
 from twelvefold.engines.valkey.script import Script
+from twelvefold.engines.valkey.subscription import OnGap, OnMessage, Subscription
 from twelvefold.engines.valkey.wire import Value
 
 
@@ -59,6 +61,33 @@ class Valkey:
     def script(self, source: str, *, keys: int) -> Script:
         """Bind Lua source to this client; the result is called with `keys=[…], args=[…]` and awaited."""
         return Script(self, source, keys=keys)
+
+    async def subscribe(
+        self,
+        channels: Iterable[str | bytes],
+        on_message: OnMessage,
+        *,
+        on_gap: OnGap,
+        sharded: bool = False,
+    ) -> Subscription:
+        """Receive what is published to `channels`, on a connection of its own, at most once.
+
+        Args:
+            channels: to begin with; may be none.
+            on_message: called with channel and payload. What it raises is logged and harms nobody.
+            on_gap: called after a reconnection: what was published in between is missing.
+            sharded: use channels that live in one slot each (SPUBLISH), which scale with a cluster.
+        """
+        connection = self._connection
+        return await Subscription.open(
+            connection.address,
+            [channel.encode() if isinstance(channel, str) else channel for channel in channels],
+            on_message,
+            on_gap=on_gap,
+            name=connection.name,
+            deadline_seconds=connection.deadline_seconds,
+            sharded=sharded,
+        )
 
     async def wait_connected(self, deadline_seconds: float) -> None:
         """Wait until calls are taken (again). Raises `EngineUnavailableError` after the deadline."""

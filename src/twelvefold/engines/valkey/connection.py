@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from twelvefold.engines.valkey.address import Address
-from twelvefold.engines.valkey.errors import ReplyError
+from twelvefold.engines.valkey.errors import ReplyError, ServerStateError
 from twelvefold.engines.valkey.flight import resolve
 from twelvefold.engines.valkey.pipeline import Pipeline, Transport
 from twelvefold.kernel.errors import ConfigurationError, EngineUnavailableError, TwelvefoldError
@@ -125,8 +125,9 @@ class Connection(Pipeline):
                     await asyncio.sleep(next(delays))
             try:
                 await self._dial()
-            except (EngineUnavailableError, ConfigurationError) as error:
-                self._set_fault(error.details.get("reason") or str(error))
+            except Exception as error:  # noqa: BLE001 the keeper outlives whatever a server or a resolver does
+                if not isinstance(error, EngineUnavailableError):
+                    _log.warning("valkey.connection.refused", engine=self.name, reason=str(error))
                 await asyncio.sleep(next(delays))
             else:
                 _log.info("valkey.connection.opened", engine=self.name, address=str(self.address))
@@ -143,10 +144,10 @@ class Connection(Pipeline):
             self.broken(f"{self.address} did not answer in {self.deadline_seconds:g} s")
             raise EngineUnavailableError(self.name, self._fault) from None
         except OSError as error:
-            self.broken(f"{self.address}: {_reason(error)}")
+            self.broken(f"{self.address}: {error.strerror or error}")
             raise EngineUnavailableError(self.name, self._fault) from None
-        except BaseException:
-            self.broken(f"{self.address}: the handshake failed")
+        except BaseException as error:
+            self.broken(_reason(error, self._fault))
             raise
         if self.endpoint is not endpoint:
             raise EngineUnavailableError(self.name, self._fault)
@@ -193,5 +194,8 @@ class Connection(Pipeline):
                 raise answer
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
+def _reason(error: BaseException, fault: str) -> str:
+    """What to tell callers until the next attempt."""
+    if isinstance(error, ServerStateError):
+        return f"{error.reply_code} {error.reply}"
+    return fault if isinstance(error, EngineUnavailableError) else str(error) or type(error).__name__

@@ -36,6 +36,7 @@ class ServerStateError(EngineUnavailableError):
 
     def __init__(self, engine: str, reply_code: str, message: str) -> None:
         self.reply_code = reply_code
+        self.reply = message
         super().__init__(engine, f"{reply_code} {message}")
 
 

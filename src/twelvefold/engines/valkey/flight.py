@@ -16,6 +16,8 @@ from twelvefold.kernel.errors import EngineUnavailableError
 Callback = Callable[[Any], None]
 Entry = Callback | asyncio.Future[Any]
 
+NEVER = float("inf")
+
 _log = structlog.get_logger("valkey")
 
 
@@ -50,6 +52,7 @@ class Batch:
     def expire(self) -> list[Entry]:
         """Take out what is late; its places stay taken, so that late replies are dropped in step."""
         late_ones = [entry for entry in self.entries if type(entry) is not Timed]
+        self.deadline = NEVER
         kept = [entry if type(entry) is Timed else _drop for entry in self.entries]
         self.entries.clear()
         self.entries.extend(kept)

@@ -17,14 +17,12 @@ from typing import Any, Protocol
 import structlog
 
 from twelvefold.engines.valkey.errors import reply_error_factory
-from twelvefold.engines.valkey.flight import Batch, Entry, Timed, answer, late, report_failure
+from twelvefold.engines.valkey.flight import NEVER, Batch, Entry, Timed, answer, late, report_failure
 from twelvefold.engines.valkey.wire import CRLF, HEADS, NOT_YET, Push, Value, encode, encode_into, make_reader
 from twelvefold.kernel.errors import EngineUnavailableError, OverloadedError, TooLargeError, TwelvefoldError
 
 DEFAULT_MAX_IN_FLIGHT = 65_536
 DEFAULT_MAX_IN_FLIGHT_BYTES = 64 << 20
-_NEVER = float("inf")
-_SECOND_LOOK_SECONDS = 0.001
 _MIN_ABANDON_SECONDS = 3.0
 
 _log = structlog.get_logger("valkey")
@@ -75,7 +73,7 @@ class Pipeline:
         self._in_flight_bytes = 0
         self._room = 0
         self._deadline_timer: asyncio.TimerHandle | None = None
-        self._second_look = False
+        self._abandon_seconds = max(_MIN_ABANDON_SECONDS, 4 * deadline_seconds)
         self._abandon_timer: asyncio.TimerHandle | None = None
         self._unready = True
 
@@ -162,7 +160,7 @@ class Pipeline:
             commands: any commands, also those that a caller may not send.
             entries: those of them that are answered, in order; no deadline but the writer's own.
         """
-        self._write(deque(entries), b"".join(map(encode, commands)), _NEVER)
+        self._write(deque(entries), b"".join(map(encode, commands)), NEVER)
 
     def _write(self, entries: deque[Entry], data: bytes, deadline: float) -> None:
         assert self._transport is not None
@@ -171,7 +169,7 @@ class Pipeline:
             self._in_flight += len(entries)
             self._in_flight_bytes += len(data)
             self._make_room()
-        if self._deadline_timer is None and deadline != _NEVER:
+        if self._deadline_timer is None and deadline != NEVER:
             self._deadline_timer = self._loop.call_at(deadline, self._check_deadlines)
         self._transport.write(data)
 
@@ -245,30 +243,22 @@ class Pipeline:
     # Deadlines and the breaker
 
     def _check_deadlines(self) -> None:
+        # Both uvloop and asyncio read sockets before they run timers: a reply that waited in the socket
+        # while this process was busy has been taken by now.
         self._deadline_timer = None
         now = self._loop.time()
         due: list[Batch] = []
         for batch in self._batches:
-            if batch.deadline == _NEVER:
-                continue
             if batch.deadline > now:
-                self._deadline_timer = self._loop.call_at(batch.deadline, self._check_deadlines)
-                break
-            due.append(batch)
-        if not due:
-            self._second_look = False
-        elif not self._second_look:
-            # This process may be the late one, with the replies waiting in the socket: read first.
-            self._second_look = True
-            if self._deadline_timer is not None:
-                self._deadline_timer.cancel()
-            self._deadline_timer = self._loop.call_later(_SECOND_LOOK_SECONDS, self._check_deadlines)
-        else:
-            self._second_look = False
+                if batch.deadline != NEVER:
+                    self._deadline_timer = self._loop.call_at(batch.deadline, self._check_deadlines)
+                    break
+            else:
+                due.append(batch)
+        if due:
             self._stall()
-            for batch in due:
-                batch.deadline = _NEVER
-            for entry in [entry for batch in due for entry in batch.expire()]:
+            expired = [entry for batch in due for entry in batch.expire()]
+            for entry in expired:
                 answer(entry, late(self.name, self.deadline_seconds), self.name)
 
     def _expire_timed(self, timed: Timed, deadline_seconds: float) -> None:
@@ -285,8 +275,7 @@ class Pipeline:
         self._stalled = True
         self._set_fault("it does not answer in time")
         self._fail_gathered()
-        patience = max(_MIN_ABANDON_SECONDS, 4 * self.deadline_seconds)
-        self._abandon_timer = self._loop.call_later(patience, self.broken, "no reply to a probe")
+        self._abandon_timer = self._loop.call_later(self._abandon_seconds, self.broken, "no reply to a probe")
         self.write_now([("PING",)], [self._recover])
 
     def _recover(self, reply: Any) -> None:
@@ -303,6 +292,11 @@ class Pipeline:
     def connected(self) -> bool:
         """Whether a command sent now would go out."""
         return not self._fault
+
+    @property
+    def in_flight(self) -> int:
+        """Commands that the server owes a reply, including those whose callers no longer wait."""
+        return self._in_flight
 
     def attach(self, transport: Transport) -> None:
         """Start on a fresh connection, still refusing calls; `ready` opens it."""
@@ -351,4 +345,3 @@ class Pipeline:
             if timer is not None:
                 timer.cancel()
         self._deadline_timer = self._abandon_timer = None
-        self._second_look = False

@@ -136,9 +136,10 @@ BLUEPRINT = Blueprint(
         Connect(
             client="Python, in your own process",
             how=(
-                "```python\nfrom twelvefold import DEFAULT_TENANT, Platform\nfrom twelvefold.systems.links import NewLink\n\n"
-                'async with Platform.open("data") as platform:\n'
-                '    link = await platform.links.create(DEFAULT_TENANT, NewLink(url="https://example.com/"))\n```'
+                "```python\nfrom twelvefold import DEFAULT_TENANT, Platform\n"
+                "from twelvefold.systems.links import NewLink\n\n"
+                'async with Platform.open("data") as p:\n'
+                '    link = await p.links.create(DEFAULT_TENANT, NewLink(url="https://example.com/"))\n```'
             ),
         ),
     ),

@@ -14,6 +14,7 @@ from twelvefold.kernel.errors import (
     InvalidInputError,
     NotFoundError,
     RateLimitedError,
+    TwelvefoldError,
     UnauthenticatedError,
 )
 
@@ -307,7 +308,7 @@ class BulkFailure(msgspec.Struct, frozen=True):
     """Why one item of a bulk call was not made; the others went on."""
 
     index: int
-    error: Exception
+    error: TwelvefoldError
 
 
 class BulkResult(msgspec.Struct, frozen=True):

@@ -29,6 +29,8 @@ TOPIC = "links.clicks"
 GROUP = "count"
 FETCH_BATCHES = 64
 FETCH_SECONDS = 1.0
+TURN_SECONDS = 0.25
+"""Between turns, so that a trickle of clicks does not make a segment of facts each."""
 CLAIM_IDLE_SECONDS = 30.0
 """A batch that a worker holds longer is taken over; counting one takes well under a second."""
 LATE_SECONDS = 3600
@@ -56,8 +58,10 @@ class ClickWorker:
         delays = Backoff().delays()
         while True:
             try:
+                began = self._clock.monotonic()
                 await self._turn()
                 delays = Backoff().delays()
+                await asyncio.sleep(max(0.0, TURN_SECONDS - (self._clock.monotonic() - began)))
             except TwelvefoldError as error:
                 log.warning("links.count.delayed", reason=error.message)
                 await asyncio.sleep(next(delays))
@@ -77,7 +81,8 @@ class ClickWorker:
             try:
                 batches.append(decode(entry.data))
             except MalformedClickBatchError as error:
-                log.error("links.count.unreadable", position=entry.position, reason=error.message)
+                # Nothing can be done with it, and it would stop all that comes after.
+                log.error("links.count.unreadable", position=entry.position, reason=error.message)  # noqa: TRY400
         if batches:
             enriched = self._enricher.enrich(batches)
             await self._store.count([entry.position for entry in fresh], enriched.hours(), enriched.columns)
@@ -155,13 +160,14 @@ class EndWorker:
         """One sweep."""
         now = self._clock.now_ms()
         while await self._ends.expire(now):
-            await asyncio.sleep(0)
+            pass
         while await self._ends.drop(now - self._settings.tombstone_days * DAY_MS):
-            await asyncio.sleep(0)
+            pass
         closed_before = (now - LATE_SECONDS * 1000) // DAY_MS
         async with self._ends.alone("links.rollup") as mine:
             if mine:
                 for day in await self._rollup.due(closed_before):
                     await self._rollup.roll(day)
+                await self._clicks.tidy_facts()
                 await self._clicks.forget_batches(KEEP_POSITIONS_SECONDS)
                 await self._clicks.forget_facts(now - self._settings.fact_days * DAY_MS)

@@ -253,14 +253,14 @@ def _date(link: Link) -> str:
 
 
 async def _body(receive: Any) -> bytes:
-    body = b""
+    body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
         if len(body) > MAX_FORM_BYTES:
             raise YourlsFailure(413, {"errorCode": "413", "message": "The form is too large"})
         if not message.get("more_body"):
-            return body
+            return bytes(body)
 
 
 def _rendered(reply: Reply, asked: Mapping[str, str]) -> tuple[bytes, bytes]:

@@ -12,6 +12,8 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 
+from urllib.parse import urljoin
+
 import can_ada
 
 from twelvefold.systems.links.rules.targets import is_public_address
@@ -55,7 +57,7 @@ class TitleFetcher:
                     location = _field(head, "location")
                     if not (_status(head) in (301, 302, 303, 307, 308) and location):
                         return _title(head, body)
-                    url = can_ada.parse(location, base=url).href
+                    url = urljoin(url, location)
         except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError):
             return ""
         return ""

@@ -6,6 +6,7 @@ transaction, and the outbox empties into the events engine, which takes a named 
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from twelvefold.engines.database import Database
 from twelvefold.engines.events import Events
@@ -15,6 +16,7 @@ from twelvefold.systems.links.store.facts import TABLE, FactColumns, pack, unpac
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+QUERY_DEADLINE_SECONDS = 10.0
 
 HourCount = tuple[int, int, int, int]
 """`(link_id, hours since 1970, clicks, bots)`"""
@@ -105,6 +107,10 @@ class ClickStore:
             older_than_seconds,
         )
 
+    async def tidy_facts(self) -> None:
+        """Merge small segments of facts into larger ones."""
+        await self._events.compact(TABLE)
+
     async def forget_facts(self, before_ms: int) -> None:
         """Drop facts of days that are closed long since; their counts stay."""
         await self._events.forget(TABLE, before_ms)
@@ -152,23 +158,26 @@ class ClickStore:
         self, link_id: int, from_ms: int, to_ms: int, but_days: frozenset[int], facet: Facet
     ) -> list[tuple[str, int]]:
         """`(value, clicks)` from the facts, without the days that are rolled up."""
-        rows = await self._events.query(
-            f"SELECT {facet}, count(*) FROM {{table}} WHERE link_id = $link AND ts_ms >= $start AND ts_ms < $end"
-            f" AND NOT bot AND NOT list_contains($days, ts_ms // {DAY_MS}) GROUP BY 1",
-            TABLE,
-            {"link": link_id, "start": from_ms, "end": to_ms, "days": sorted(but_days) or [-1]},
-        )
+        rows = await self._fresh(f"SELECT {facet}, count(*)", link_id, from_ms, to_ms, but_days)
         return [(str(value), int(clicks)) for value, clicks in rows]
 
     async def fresh_visitors(self, link_id: int, from_ms: int, to_ms: int, but_days: frozenset[int]) -> int:
         """Distinct visitors of the days that are not rolled up; the key changes daily, so days add up."""
-        rows = await self._events.query(
-            "SELECT count(DISTINCT visitor) FROM {table} WHERE link_id = $link AND ts_ms >= $start AND ts_ms < $end"
-            f" AND NOT bot AND NOT list_contains($days, ts_ms // {DAY_MS})",
-            TABLE,
-            {"link": link_id, "start": from_ms, "end": to_ms, "days": sorted(but_days) or [-1]},
-        )
+        rows = await self._fresh("SELECT count(DISTINCT visitor)", link_id, from_ms, to_ms, but_days)
         return int(rows[0][0]) if rows else 0
+
+    async def _fresh(
+        self, select: str, link_id: int, from_ms: int, to_ms: int, but_days: frozenset[int]
+    ) -> list[tuple[Any, ...]]:
+        return await self._events.query(
+            f"{select} FROM {{events}} WHERE link_id = $link AND NOT bot"
+            f" AND NOT list_contains($days, ts_ms // {DAY_MS})" + (" GROUP BY 1" if "," in select else ""),
+            TABLE,
+            {"link": link_id, "days": sorted(but_days) or [-1]},
+            deadline_seconds=QUERY_DEADLINE_SECONDS,
+            from_ms=from_ms,
+            to_ms=to_ms,
+        )
 
     async def tenant_stats(self, tenant: TenantId, now_ms: int) -> TenantStats:
         """A tenant's links, clicks, clicks since midnight UTC, and its ten most clicked."""

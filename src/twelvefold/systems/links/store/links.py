@@ -4,7 +4,7 @@ Invariant: a change, its revision and the news of it (NOTIFY) are one transactio
 the code hears of it or loses the connection on which it would have heard.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -118,6 +118,8 @@ class LinkStore:
     def __init__(self, database: Database, cache: DestinationCache) -> None:
         self._database = database
         self._cache = cache
+        self.on_commit: Callable[[str], None] = _ignore
+        """Told the news of this process's own changes at once; the others hear them from the database."""
 
     async def insert(self, tenant: TenantId, row: NewRow) -> bool:
         """Store a link; False when its code or its dedupe key is taken."""
@@ -125,7 +127,8 @@ class LinkStore:
             made = await transaction.fetch_value(_INSERT, *row.values(tenant))
             if made is None:
                 return False
-            await self._announce(transaction, f"c {row.domain_id} {row.folded} 1")
+            news = await self._announce(transaction, f"c {row.domain_id} {row.folded} 1")
+        self.on_commit(news)
         return True
 
     async def insert_many(self, tenant: TenantId, rows: Sequence[NewRow]) -> set[int]:
@@ -137,7 +140,8 @@ class LinkStore:
             for row in keyed:
                 if await transaction.fetch_value(_INSERT, *row.values(tenant)) is not None:
                     stored.add(row.id)
-            await self._announce(transaction, "n")
+            news = await self._announce(transaction, "n")
+        self.on_commit(news)
         return stored
 
     async def _copy(self, transaction: Transaction, tenant: TenantId, rows: Sequence[NewRow]) -> set[int]:
@@ -251,7 +255,8 @@ class LinkStore:
             if version is not None and version != before["version"]:
                 raise VersionConflictError(field="version", current_version=str(before["version"]))
             await self._update(transaction, before, values, "edited", now_ms)
-            await self._supersede(transaction, place, before["id"])
+            news = await self._supersede(transaction, place, before["id"])
+        self.on_commit(news)
         return await self.find(tenant, place)
 
     async def end(self, tenant: TenantId, place: Place, now_ms: int) -> None:
@@ -260,7 +265,8 @@ class LinkStore:
         async with self._database.transaction() as transaction:
             before = await self._locked(transaction, tenant, place, "state <> 'd'")
             await self._update(transaction, before, values, "deleted", now_ms)
-            await self._supersede(transaction, place, before["id"])
+            news = await self._supersede(transaction, place, before["id"])
+        self.on_commit(news)
 
     async def restore(self, tenant: TenantId, place: Place, now_ms: int) -> Link:
         """Bring a deleted link back. Raises `LinkNotFoundError` when there is no tombstone."""
@@ -268,7 +274,8 @@ class LinkStore:
         async with self._database.transaction() as transaction:
             before = await self._locked(transaction, tenant, place, "kind = 'l' AND state = 'd'")
             await self._update(transaction, before, values, "restored", now_ms)
-            await self._supersede(transaction, place, before["id"])
+            news = await self._supersede(transaction, place, before["id"])
+        self.on_commit(news)
         return await self.find(tenant, place)
 
     async def _locked(self, transaction: Transaction, tenant: TenantId, place: Place, condition: str) -> Any:
@@ -312,7 +319,7 @@ class LinkStore:
             change,
         )
 
-    async def _supersede(self, transaction: Transaction, place: Place, link_id: int) -> None:
+    async def _supersede(self, transaction: Transaction, place: Place, link_id: int) -> str:
         domain_id, folded = place
         version = await transaction.fetch_value("SELECT version FROM links.link WHERE id = $1", link_id)
         news = f"c {domain_id} {folded} {version}"
@@ -321,10 +328,11 @@ class LinkStore:
                 "UPDATE links.cache_epoch SET epoch = epoch + 1 RETURNING epoch"
             )
             news += f"\ne {epoch}"
-        await self._announce(transaction, news)
+        return await self._announce(transaction, news)
 
-    async def _announce(self, transaction: Transaction, news: str) -> None:
+    async def _announce(self, transaction: Transaction, news: str) -> str:
         await transaction.execute("SELECT pg_notify($1, $2)", CHANNEL, news)
+        return news
 
     async def set_title(self, tenant: TenantId, link_id: int, title: str) -> None:
         """Keep the title of the page that a link leads to."""
@@ -408,7 +416,7 @@ class LinkStore:
             )
             if spent:
                 await self._supersede(transaction, (row["domain_id"], row["folded"]), link_id)
-        return granted
+        return int(granted)
 
     async def tenant_of(self, link_id: int) -> TenantId:
         """Whose link this is; for what the public does to it (a report)."""
@@ -425,6 +433,10 @@ class LinkStore:
             link_id,
         )
         return (row["clicks"], row["created_at_ms"]) if row is not None else (0, 0)
+
+
+def _ignore(news: str) -> None:
+    del news
 
 
 def _rules(value: Any) -> tuple[Rule, ...]:

@@ -1,5 +1,7 @@
 """Closing a day: its facets and visitors move from the facts into PostgreSQL, again if late clicks come."""
 
+from typing import Any
+
 from datasketches import hll_sketch, hll_union, tgt_hll_type
 
 from twelvefold.engines.database import Database
@@ -8,6 +10,9 @@ from twelvefold.systems.links.store.clicks import DAY_MS
 from twelvefold.systems.links.store.facts import TABLE
 
 FACETS = ("country", "referrer", "device", "browser", "os", "language")
+ROLL_DEADLINE_SECONDS = 120.0
+LINKS_A_QUERY = 1000
+"""An answer of the events engine has a bound of rows; a link has tens of values."""
 LG_K = 12
 """4,096 registers: a standard error of 1.6 %, at most 2 KiB a link and day."""
 
@@ -29,22 +34,14 @@ class DayRollup:
 
     async def roll(self, day: int) -> None:
         """Replace a day's rows by what the facts say now."""
-        span = {"start": day * DAY_MS, "end": (day + 1) * DAY_MS}
-        where = "WHERE ts_ms >= $start AND ts_ms < $end AND NOT bot"
-        facets = []
-        for facet in FACETS:
-            rows = await self._events.query(
-                f"SELECT link_id, {facet}, count(*) FROM {{table}} {where} GROUP BY 1, 2",
-                TABLE,
-                span,
-            )
-            facets += [(link_id, day, facet, value, clicks) for link_id, value, clicks in rows]
-        visitors = await self._events.query(
-            f"SELECT link_id, list(DISTINCT visitor) FROM {{table}} {where} GROUP BY 1",
-            TABLE,
-            span,
-        )
-        sketches = [(link_id, day, _sketch(keys)) for link_id, keys in visitors]
+        links = int((await self._facts("SELECT count(DISTINCT link_id) FROM {events}", day))[0][0])
+        parts = links // LINKS_A_QUERY + 1
+        facets: list[tuple[Any, ...]] = []
+        sketches: list[tuple[Any, ...]] = []
+        for part in range(parts):
+            rows, visitors = await self._part(day, part, parts)
+            facets += rows
+            sketches += [(link_id, day, _sketch(keys)) for link_id, keys in visitors]
         async with self._database.transaction() as transaction:
             await transaction.execute("DELETE FROM links.click_day_facet WHERE day = $1", day)
             await transaction.execute("DELETE FROM links.click_day WHERE day = $1", day)
@@ -55,6 +52,26 @@ class DayRollup:
             await transaction.execute(
                 "INSERT INTO links.rolled_day (day) VALUES ($1) ON CONFLICT DO NOTHING", day
             )
+
+    async def _part(
+        self, day: int, part: int, parts: int
+    ) -> tuple[list[tuple[Any, ...]], list[tuple[int, list[int]]]]:
+        where = f"FROM {{events}} WHERE NOT bot AND link_id % {parts} = {part}"
+        rows: list[tuple[Any, ...]] = []
+        for facet in FACETS:
+            counts = await self._facts(f"SELECT link_id, {facet}, count(*) {where} GROUP BY 1, 2", day)
+            rows += [(link_id, day, facet, value, clicks) for link_id, value, clicks in counts]
+        visitors = await self._facts(f"SELECT link_id, list(DISTINCT visitor) {where} GROUP BY 1", day)
+        return rows, [(link_id, keys) for link_id, keys in visitors]
+
+    async def _facts(self, sql: str, day: int) -> list[tuple[Any, ...]]:
+        return await self._events.query(
+            sql,
+            TABLE,
+            deadline_seconds=ROLL_DEADLINE_SECONDS,
+            from_ms=day * DAY_MS,
+            to_ms=(day + 1) * DAY_MS,
+        )
 
     async def due(self, before_day: int) -> list[int]:
         """Days before `before_day` that have clicks and are not rolled up, oldest first."""
