@@ -9,7 +9,7 @@ from litestar.datastructures import Cookie
 from litestar.params import Parameter
 
 from twelvefold.kernel.clock import to_ms
-from twelvefold.kernel.errors import InvalidInputError
+from twelvefold.kernel.errors import InvalidInputError, UnauthenticatedError
 from twelvefold.web.access.contracts import ApiKey, MadeKey, Name, NewKey, Scope, SessionView, Tenant, Tier
 from twelvefold.web.access.rules import SESSION_SECONDS
 from twelvefold.web.access.service import Access
@@ -26,6 +26,13 @@ class LoginRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     token: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] | None = None
     api_key: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] | None = None
+
+
+class LoginLink(msgspec.Struct, frozen=True):
+    """Opens one session within ten minutes."""
+
+    token: str
+    path: str
 
 
 class KeyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -163,6 +170,17 @@ def _session_routes(access: Access, guard: Guard, secure: bool) -> Router:  # no
         view = SessionAnswer.of(await access.describe(principal))
         return Response(view, cookies=[cookie(token, SESSION_SECONDS)])
 
+    @post("/links", status_code=201, summary="Make a link that logs in once")
+    async def make_link(request: Ask) -> LoginLink:
+        # The key itself, not a session: a link must not be made from a link.
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise UnauthenticatedError(
+                "a login link is made with an API key", hint="send 'Authorization: Bearer tf_…'"
+            )
+        token = await access.make_login_token(key.strip())
+        return LoginLink(token, f"/console/#login={token}")
+
     @get("/", summary="Who is logged in")
     async def current(request: Ask) -> SessionAnswer:
         return SessionAnswer.of(await access.describe(principal_of(request)))
@@ -175,7 +193,7 @@ def _session_routes(access: Access, guard: Guard, secure: bool) -> Router:  # no
             await access.log_out(principal.tenant_id, token)
         return Response(None, status_code=204, cookies=[cookie("", 0)])
 
-    return Router("/v1/session", route_handlers=[log_in, current, log_out], tags=["Session"])
+    return Router("/v1/session", route_handlers=[log_in, make_link, current, log_out], tags=["Session"])
 
 
 def _key_routes(access: Access) -> Router:

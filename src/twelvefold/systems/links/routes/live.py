@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
-from twelvefold.systems.links.routes.forms import rfc3339
 from twelvefold.systems.links.service.live import LiveClicks
+from twelvefold.web.moments import rfc3339
 
 _decode = msgspec.json.Decoder(LiveClicks).decode
 
