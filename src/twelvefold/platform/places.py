@@ -8,7 +8,7 @@ from twelvefold.platform.config import DEFAULT_DATA
 from twelvefold.web.access.rules import key_from_seed
 
 OWNER_KEY = "owner_key"
-LINKS_SECRET = "links_codes"
+LINKS_SECRET = "links_codes"  # noqa: S105 - the name of a file
 """Orders the codes; whoever loses it must not make links under the same counter again."""
 
 

@@ -7,7 +7,6 @@ to come back later (1012), and is over by its deadline.
 
 import asyncio
 import contextlib
-import errno
 import gc
 import resource
 import signal
@@ -19,7 +18,6 @@ import msgspec
 import structlog
 from uvicorn.config import Config
 
-from twelvefold.kernel.errors import ConfigurationError
 from twelvefold.web.fast_lane import BodyLane, FastHall, FastLaneProtocol, Lane
 from twelvefold.web.limits import Limits
 
@@ -29,77 +27,6 @@ SPARE_FILES = 256
 """File descriptors kept for engines, logs and files when connections are bounded by the process's limit."""
 
 _SWEEP_SECONDS = 1.0
-_FIRST_PRIVILEGED_FREE = 1024
-
-
-class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Section `[server]`."""
-
-    host: str = "127.0.0.1"
-    port: int = 8012
-    processes: int = 0
-    """Web processes; 0: one for each core."""
-    public_url: str = ""
-    """How clients reach this server, `https://short.example`; empty: `http://host:port`."""
-    trusted_proxies: int = 0
-    """How many proxies stand before this server, and may be believed about the client's address."""
-    max_connections: int = 20_000
-    max_concurrency: int = 2_000
-    max_body_bytes: int = 10 * 1024 * 1024
-    request_seconds: float = 30.0
-    keep_alive_seconds: float = 75.0
-    drain_seconds: float = 20.0
-
-
-def bind(host: str, port: int, *, shared: bool = True) -> socket.socket:
-    """A bound, not yet listening, TCP socket. Raises `ConfigurationError` naming the port and the fix.
-
-    `shared`: others may bind the same port with SO_REUSEPORT (the web processes of one server).
-    """
-    try:
-        family, _, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except socket.gaierror as error:
-        raise ConfigurationError(
-            f"server.host: '{host}' is not an address of this machine ({error.strerror}); "
-            "127.0.0.1 is this machine alone, 0.0.0.0 all its networks",
-            field="server.host",
-        ) from error
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind(address)
-    except OSError as error:
-        sock.close()
-        raise _explained(error, host, port) from error
-    sock.setblocking(False)
-    return sock
-
-
-def reserve(host: str, port: int) -> socket.socket:
-    """Take `port` (0: any free one) for this server's processes; keep the socket open meanwhile.
-
-    A port that any other program listens on is refused, also when that program allows sharing.
-    """
-    # Without SO_REUSEPORT, bind fails for a port that somebody listens on, whatever they set.
-    with bind(host, port, shared=False) as probe:
-        chosen = probe.getsockname()[1]
-    return bind(host, chosen, shared=True)
-
-
-def _explained(error: OSError, host: str, port: int) -> ConfigurationError:
-    if error.errno == errno.EADDRINUSE:
-        text = f"port {port} on {host} is taken by another program; stop it, or choose another with --port"
-    elif error.errno in (errno.EACCES, errno.EPERM) and port < _FIRST_PRIVILEGED_FREE:
-        text = f"port {port} needs privileges; choose one from {_FIRST_PRIVILEGED_FREE} up with --port"
-    elif error.errno == errno.EADDRNOTAVAIL:
-        text = f"server.host: {host} is not an address of this machine"
-    else:
-        text = f"{host}:{port} cannot be bound: {error.strerror}"
-    return ConfigurationError(text, field="server.port")
 
 
 class Server:
