@@ -11,5 +11,6 @@ ConfigFile = Annotated[
     Path | None, Parameter(name="--config", help="The configuration [default: ./twelvefold.toml].")
 ]
 Overrides = Annotated[
-    tuple[str, ...], Parameter(name="-X", help="Override one setting: -X section.key=value; may be repeated.")
+    tuple[str, ...],
+    Parameter(name="-X", negative="", help="Override one setting: -X section.key=value; may be repeated."),
 ]
