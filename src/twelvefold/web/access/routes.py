@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, Response, Router, delete, get, post
 from litestar.datastructures import Cookie
-from litestar.params import Parameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from twelvefold.kernel.clock import to_ms
 from twelvefold.kernel.errors import InvalidInputError, UnauthenticatedError
@@ -17,8 +17,8 @@ from twelvefold.web.guard import SESSION_COOKIE, Guard, cookie_value, principal_
 from twelvefold.web.moments import rfc3339, rfc3339_or_none
 
 Ask = Request[Any, Any, Any]
-Cursor = Annotated[int | None, Parameter(description="`next_cursor` of the page before.", ge=1)]
-Limit = Annotated[int, Parameter(ge=1, le=500)]
+Cursor = Annotated[int | None, QueryParameter(description="`next_cursor` of the page before.", ge=1)]
+Limit = Annotated[int, QueryParameter(ge=1, le=500)]
 
 
 class LoginRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -158,7 +158,7 @@ def _session_routes(access: Access, guard: Guard, secure: bool) -> Router:  # no
         )
 
     @post("/", status_code=200, summary="Log in to the console", security=[])
-    async def log_in(request: Ask, data: LoginRequest) -> Response[SessionAnswer]:
+    async def log_in(request: Ask, data: JSONBody[LoginRequest]) -> Response[SessionAnswer]:
         if request.headers.get("origin"):
             guard.require_own_origin(request.scope)
         if data.token is not None and data.api_key is None:
@@ -206,7 +206,7 @@ def _key_routes(access: Access) -> Router:
         return KeyList([KeyView.of(key) for key in page.items], following)
 
     @post("/", guards=write, summary="Make an API key")
-    async def create_key(request: Ask, data: KeyRequest) -> KeyView:
+    async def create_key(request: Ask, data: JSONBody[KeyRequest]) -> KeyView:
         new = NewKey(
             name=data.name,
             scopes=data.scopes,
@@ -217,11 +217,11 @@ def _key_routes(access: Access) -> Router:
         return KeyView.of(made.record, made.key)
 
     @delete("/{key_id:int}", guards=write, summary="Revoke an API key", status_code=200)
-    async def revoke_key(request: Ask, key_id: int) -> KeyView:
+    async def revoke_key(request: Ask, key_id: FromPath[int]) -> KeyView:
         return KeyView.of(await access.revoke_key(principal_of(request), key_id))
 
     @post("/{key_id:int}/restore", guards=write, summary="Undo a revocation", status_code=200)
-    async def restore_key(request: Ask, key_id: int) -> KeyView:
+    async def restore_key(request: Ask, key_id: FromPath[int]) -> KeyView:
         return KeyView.of(await access.restore_key(principal_of(request).tenant_id, key_id))
 
     return Router("/v1/keys", route_handlers=[list_keys, create_key, revoke_key, restore_key], tags=["Keys"])
@@ -235,7 +235,7 @@ def _tenant_routes(access: Access) -> Router:
         return TenantList([TenantView.of(tenant) for tenant in page.items], following)
 
     @post("/", summary="Make a tenant and the key that owns it")
-    async def create_tenant(request: Ask, data: TenantRequest) -> TenantView:
+    async def create_tenant(request: Ask, data: JSONBody[TenantRequest]) -> TenantView:
         tenant, owner = await access.create_tenant(principal_of(request), data.name)
         return TenantView.of(tenant, owner)
 
