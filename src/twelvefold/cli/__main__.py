@@ -1,5 +1,6 @@
 """The command `twelvefold`. A verb's module is imported when the verb is used, so that help is quick."""
 
+import os
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -73,6 +74,8 @@ def _run(verb: str, rest: list[str]) -> None:
         fail(error, as_json="--json" in rest)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         from cyclopts import CycloptsError
 

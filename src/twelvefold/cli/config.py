@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
-from twelvefold.cli.options import ConfigFile, Json, Overrides
+from twelvefold.cli.options import ConfigFile, Json, Overrides, verb
 from twelvefold.cli.output import show, table
 
-app = App(name="config", help="Show the configuration.")
+app = verb("config", "Show the configuration.")
 
 
 @app.command(name="show")

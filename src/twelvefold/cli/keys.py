@@ -3,13 +3,13 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from twelvefold.cli.connection import Connection
-from twelvefold.cli.options import Data, Json
+from twelvefold.cli.options import Data, Json, verb
 from twelvefold.cli.output import show, table
 
-app = App(name="keys", help="API keys.")
+app = verb("keys", "API keys.")
 
 
 @app.command

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from twelvefold.cli.connection import Connection
-from twelvefold.cli.options import Data, Json
+from twelvefold.cli.options import Data, Json, verb
 from twelvefold.cli.output import FAILED, show, table
 from twelvefold.kernel.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from twelvefold.systems.links.compat.imports import ImportItem
 
-app = App(name="links", help="Short links: create, list, import, export.")
+app = verb("links", "Short links: create, list, import, export.")
 BATCH = 1000
 """Items a call: small enough for a progress that moves, large enough for one quick transaction."""
 

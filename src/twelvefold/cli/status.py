@@ -1,12 +1,10 @@
 """`twelvefold status`: what runs, how fast, and how the engines are."""
 
-from cyclopts import App
-
 from twelvefold.cli.connection import Connection
-from twelvefold.cli.options import Data, Json
+from twelvefold.cli.options import Data, Json, verb
 from twelvefold.cli.output import show, table
 
-app = App(name="status", help="Show what runs.")
+app = verb("status", "Show what runs.")
 
 
 @app.default

@@ -1,12 +1,10 @@
 """`twelvefold tenants`: who shares this platform."""
 
-from cyclopts import App
-
 from twelvefold.cli.connection import Connection
-from twelvefold.cli.options import Data, Json
+from twelvefold.cli.options import Data, Json, verb
 from twelvefold.cli.output import show, table
 
-app = App(name="tenants", help="Tenants.")
+app = verb("tenants", "Tenants.")
 
 
 @app.command

@@ -4,11 +4,11 @@ import json as json_module
 import sys
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
-from twelvefold.cli.options import ConfigFile, Data, Json, Overrides
+from twelvefold.cli.options import ConfigFile, Data, Json, Overrides, verb
 
-app = App(name="up", help="Start engines, web and workers on this machine.")
+app = verb("up", "Start engines, web and workers on this machine.")
 
 
 @app.default
