@@ -71,6 +71,7 @@ class LinksSystem(Links):
     asgi: Any
     """An ASGI app with codes, pastes and `/yourls-api.php` at its root, for a foreign app to mount."""
 
+    watches: Watches
     _stack: AsyncExitStack
 
     @classmethod
@@ -175,7 +176,7 @@ class LinksSystem(Links):
                 lane=lane,
                 body_limits={"/v1/links/bulk": MAX_BULK_BYTES},
             )
-            self._watches = watches
+            self.watches = watches
             self._stack = stack.pop_all()
             return self
         raise AssertionError("unreachable")
@@ -190,7 +191,7 @@ async def work(engines: Engines, *, settings: LinksSettings, clock: Clock, secre
     await migrate(engines.database, "links", files("twelvefold.systems.links") / "schema")
     clicks = ClickStore(engines.database, engines.events)
     counting = ClickWorker(
-        consumer=await engines.log.consumer(TOPIC, GROUP, name),
+        consumer=engines.log.consumer(TOPIC, GROUP, name),
         store=clicks,
         enricher=Enricher(VisitReader(trusted_proxies=settings.trusted_proxies), secret=secret),
         watches=Watches(WatchStore(engines.valkey, engines.realtime), clock),

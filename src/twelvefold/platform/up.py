@@ -95,7 +95,7 @@ class Up:
                 data_dir=str(self._folder.path),
                 started_at_ms=time.time_ns() // 1_000_000,
                 systems=self._systems,
-                engine_urls=_engine_urls(config, embedded),
+                engine_urls=engine_urls(config, embedded),
                 config=config,
             )
             runtime.write(self._folder.path, note)
@@ -149,7 +149,7 @@ def default_processes() -> int:
     return max(1, min(4, len(os.sched_getaffinity(0)) - 1))
 
 
-def _engine_urls(config: Config, embedded: EngineUrls) -> EngineUrls:
+def engine_urls(config: Config, embedded: EngineUrls) -> EngineUrls:
     return EngineUrls(
         **{name: getattr(embedded, name) or getattr(config, name).url for name in SERVER_ENGINES}
     )
