@@ -7,12 +7,20 @@ Fixtures (all lazy; a test that names none starts nothing):
 `database_url`  a new, empty database for this test, dropped afterwards
 `database`      that database, open (`twelvefold.engines.database.Database`)
 `valkey_url`    the state server; `cache_url`, `log_url` the other two; each emptied before the test
+`server`        session: the real `twelvefold up`, as its users run it: `url`, `api_key`, `console_url`, `data_dir`, `pid`
+
+With `TWELVEFOLD_NO_SKIP=1` (as in `.ci/run`) a skipped test fails the run.
 """
 
+import json
+import os
 import secrets
+import signal
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -84,3 +92,53 @@ def _emptied(url: str) -> str:
             connection.sendall(command)
             assert connection.recv(64) == b"+OK\r\n"
     return url
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """What `twelvefold up --json` said."""
+
+    url: str
+    api_key: str
+    console_url: str
+    data_dir: str
+    pid: int
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.api_key}"}
+
+
+def start_server(data: Path, *words: str) -> tuple[subprocess.Popen[str], RunningServer]:
+    """Start `twelvefold up` on any free port; returns when it answers."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "twelvefold.cli", "up", "--json", "--port", "0", "--data", str(data), *words],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, f"twelvefold up ended with {process.wait(30)}"
+    return process, RunningServer(**json.loads(line))
+
+
+def stop_server(process: subprocess.Popen[str]) -> int:
+    """End it as an operator would, and return its exit code."""
+    process.send_signal(signal.SIGTERM)
+    code = process.wait(60)
+    assert process.stdout is not None
+    process.stdout.close()
+    return code
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    process, running = start_server(tmp_path_factory.mktemp("platform") / "data")
+    yield running
+    assert stop_server(process) == 0
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("TWELVEFOLD_NO_SKIP") and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

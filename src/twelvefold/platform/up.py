@@ -150,6 +150,7 @@ def default_processes() -> int:
 
 
 def engine_urls(config: Config, embedded: EngineUrls) -> EngineUrls:
+    """Where each engine is: embedded, or what the configuration names."""
     return EngineUrls(
         **{name: getattr(embedded, name) or getattr(config, name).url for name in SERVER_ENGINES}
     )
