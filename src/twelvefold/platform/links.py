@@ -24,6 +24,7 @@ from twelvefold.systems.links.rules.codes import BASE62, CodeSpace
 from twelvefold.systems.links.service.abuse import Abuse
 from twelvefold.systems.links.service.allocator import CodeAllocator
 from twelvefold.systems.links.service.budgets import ClickBudgets
+from twelvefold.systems.links.service.creation import LinkCreation
 from twelvefold.systems.links.service.domains import Domains
 from twelvefold.systems.links.service.links import Links
 from twelvefold.systems.links.service.live import Watches
@@ -111,12 +112,19 @@ class LinksSystem(Links):
                 links=link_store,
                 domains=domains,
                 abuse=abuse,
-                ids=engines.ids,
                 clock=clock,
-                code_key=secret,
-                settings=settings,
                 passwords=passwords,
-                titles=TitleFetcher(),
+                creation=LinkCreation(
+                    links=link_store,
+                    domains=domains,
+                    abuse=abuse,
+                    ids=engines.ids,
+                    clock=clock,
+                    code_key=secret,
+                    settings=settings,
+                    passwords=passwords,
+                    titles=TitleFetcher(),
+                ),
             )
             budgets = ClickBudgets(
                 lambda link_id, wanted: link_store.take_clicks(link_id, wanted, clock.now_ms())
