@@ -32,7 +32,8 @@ from twelvefold.systems.links.service.passwords import Passwords
 from twelvefold.systems.links.service.screening import Screening
 from twelvefold.systems.links.service.titles import TitleFetcher
 from twelvefold.systems.links.settings import LinksSettings
-from twelvefold.systems.links.store.links import LinkStore, NewRow
+from twelvefold.systems.links.store.links import LinkStore
+from twelvefold.systems.links.store.rows import NewRow
 
 _TRIES = 5
 """A counter's code can only be taken by an alias of seven characters; five in a row never happen."""
@@ -88,7 +89,9 @@ class LinkCreation:
     async def create(self, tenant: TenantId, new: NewLink) -> Link:
         """See `Links.create`; the link comes as stored, without its short URL."""
         screening = await self._screening(tenant)
-        draft = self._draft(tenant, 0, new, screening, self._ids.make(), self._clock.now_ms())
+        draft = self._draft(
+            tenant, 0, new, screening=screening, link_id=self._ids.make(), now_ms=self._clock.now_ms()
+        )
         if new.password:
             draft.row = msgspec.structs.replace(
                 draft.row, password_hash=await self._passwords.hashed(new.password)
@@ -169,7 +172,9 @@ class LinkCreation:
             try:
                 if isinstance(item, TwelvefoldError):
                     raise item
-                drafts.append(self._draft(tenant, index, item, screening, link_id, now))
+                drafts.append(
+                    self._draft(tenant, index, item, screening=screening, link_id=link_id, now_ms=now)
+                )
             except TwelvefoldError as error:
                 failures.append(BulkFailure(index, error))
         return drafts
@@ -189,7 +194,7 @@ class LinkCreation:
         return Screening(self._domains.own_hosts, await self._abuse.blocked(tenant))
 
     def _draft(
-        self, tenant: TenantId, index: int, new: NewLink, screening: Screening, link_id: int, now_ms: int
+        self, tenant: TenantId, index: int, new: NewLink, *, screening: Screening, link_id: int, now_ms: int
     ) -> _Draft:
         if new.alias is not None:
             checked_alias(new.alias)

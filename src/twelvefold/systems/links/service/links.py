@@ -29,7 +29,8 @@ from twelvefold.systems.links.service.creation import LinkCreation
 from twelvefold.systems.links.service.domains import Domains
 from twelvefold.systems.links.service.passwords import Passwords
 from twelvefold.systems.links.service.screening import Screening
-from twelvefold.systems.links.store.links import LETTERS, LinkStore
+from twelvefold.systems.links.store.links import LinkStore
+from twelvefold.systems.links.store.rows import LETTERS
 
 _CHANGE_TRIES = 5
 
