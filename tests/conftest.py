@@ -6,14 +6,18 @@ Fixtures (all lazy; a test that names none starts nothing):
 `supervisor`    session: that supervisor, for tests that ask for pids (do not kill what others use)
 `database_url`  a new, empty database for this test, dropped afterwards
 `database`      that database, open (`twelvefold.engines.database.Database`)
+`eventually`    `await eventually(condition)`: looks (sync or async) until it holds; fails after 20 s
 `valkey_url`    the state server; `cache_url`, `log_url` the other two; each emptied before the test
 """
 
+import asyncio
+import inspect
 import secrets
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -49,6 +53,21 @@ def database_url(embedded: EngineUrls) -> Iterator[str]:
 async def database(database_url: str) -> AsyncIterator[Database]:
     async with await Database.open(database_url, name="test") as database:
         yield database
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], Any]], Awaitable[None]]:
+    """For what another process does, which gives no event to wait for."""
+
+    async def wait(condition: Callable[[], Any], *, deadline_seconds: float = 20.0) -> None:
+        async with asyncio.timeout(deadline_seconds):
+            while True:
+                found = condition()
+                if (await found) if inspect.isawaitable(found) else found:
+                    return
+                await asyncio.sleep(0.002)
+
+    return wait
 
 
 @pytest.fixture
