@@ -6,12 +6,15 @@ Fixtures (all lazy; a test that names none starts nothing):
 `supervisor`    session: that supervisor, for tests that ask for pids (do not kill what others use)
 `database_url`  a new, empty database for this test, dropped afterwards
 `database`      that database, open (`twelvefold.engines.database.Database`)
+`eventually`    `await eventually(condition)`: looks (sync or async) until it holds; fails after 20 s
 `valkey_url`    the state server; `cache_url`, `log_url` the other two; each emptied before the test
 `server`        session: the real `twelvefold up`, as its users run it: `url`, `api_key`, `console_url`, `data_dir`, `pid`
 
 With `TWELVEFOLD_NO_SKIP=1` (as in `.ci/run`) a skipped test fails the run.
 """
 
+import asyncio
+import inspect
 import json
 import os
 import secrets
@@ -19,9 +22,10 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -57,6 +61,21 @@ def database_url(embedded: EngineUrls) -> Iterator[str]:
 async def database(database_url: str) -> AsyncIterator[Database]:
     async with await Database.open(database_url, name="test") as database:
         yield database
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], Any]], Awaitable[None]]:
+    """For what another process does, which gives no event to wait for."""
+
+    async def wait(condition: Callable[[], Any], *, deadline_seconds: float = 20.0) -> None:
+        async with asyncio.timeout(deadline_seconds):
+            while True:
+                found = condition()
+                if (await found) if inspect.isawaitable(found) else found:
+                    return
+                await asyncio.sleep(0.002)
+
+    return wait
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ autovacuum_naptime = 20s
 random_page_cost = 1.1
 
 # A client that has gone must not keep locks until its statement ends.
-client_connection_check_interval = 2s
+client_connection_check_interval = 500ms
 idle_in_transaction_session_timeout = 60s
 password_encryption = 'scram-sha-256'
 scram_iterations = 1
