@@ -10,6 +10,8 @@ from twelvefold.engines.log.contract import (
     TopicFullError,
     require,
 )
+from twelvefold.engines.log.packing import pack, unpack
+from twelvefold.engines.log.spool import SpooledPublisher, SpoolLimits, SpoolStats
 from twelvefold.engines.log.topic import TopicLimits
 from twelvefold.engines.log.valkey_streams import ValkeyStreams
 
@@ -20,8 +22,13 @@ __all__ = [
     "DeadLetter",
     "Entry",
     "Log",
+    "SpoolLimits",
+    "SpoolStats",
+    "SpooledPublisher",
     "TopicFullError",
     "TopicLimits",
     "ValkeyStreams",
+    "pack",
     "require",
+    "unpack",
 ]

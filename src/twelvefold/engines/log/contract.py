@@ -90,6 +90,10 @@ class Log(Protocol):
     def capabilities(self) -> frozenset[Capability]:
         """What this log can do beyond the contract."""
 
+    @property
+    def max_record_bytes(self) -> int:
+        """A larger record is refused with `TooLargeError`."""
+
     async def publish(
         self, topic: str, records: Sequence[bytes], *, durable: bool = True, batch: BatchId | None = None
     ) -> list[str]:

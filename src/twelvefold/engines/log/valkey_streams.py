@@ -83,6 +83,11 @@ class ValkeyStreams:
         return self._capabilities
 
     @property
+    def max_record_bytes(self) -> int:
+        """See `contract.Log.max_record_bytes`."""
+        return self._limits.max_record_bytes
+
+    @property
     def connected(self) -> bool:
         """Whether publishing can work now."""
         return self._valkey.connected

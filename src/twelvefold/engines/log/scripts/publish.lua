@@ -3,6 +3,7 @@
 -- ARGV: most records, most bytes, sequence or '', seconds to remember it, the records.
 local sequence = tonumber(ARGV[3])
 if sequence and sequence <= tonumber(redis.call('GET', KEYS[3]) or 0) then
+  redis.call('EXPIRE', KEYS[3], ARGV[4]) -- a write, so that WAITAOF waits for the file up to here
   return {}
 end
 local count, added = #ARGV - 4, 0
