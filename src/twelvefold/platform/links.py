@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from twelvefold.engines.database import migrate
-from twelvefold.engines.log import SpooledPublisher
+from twelvefold.engines.log import SpooledPublisher, SpoolLimits
 from twelvefold.kernel.clock import Clock
 from twelvefold.kernel.tenancy import Principal
 from twelvefold.platform.engines import Engines
 from twelvefold.systems.links.blueprint import BLUEPRINT
 from twelvefold.systems.links.click_codec import encode
+from twelvefold.systems.links.click_enrichment import Enricher, key_of_day
 from twelvefold.systems.links.compat.yourls import YourlsApi
 from twelvefold.systems.links.routes.api import MAX_BULK_BYTES, link_routes
 from twelvefold.systems.links.routes.lane import RedirectLane
@@ -36,6 +37,7 @@ from twelvefold.systems.links.service.resolver import Resolver
 from twelvefold.systems.links.service.signatures import Signatures
 from twelvefold.systems.links.service.stats import ClickStats
 from twelvefold.systems.links.service.titles import TitleFetcher
+from twelvefold.systems.links.service.visitors import Visitors
 from twelvefold.systems.links.settings import LinksSettings
 from twelvefold.systems.links.store.attempts import AttemptStore
 from twelvefold.systems.links.store.cache import DestinationCache
@@ -47,7 +49,7 @@ from twelvefold.systems.links.store.pastes import PasteStore
 from twelvefold.systems.links.store.rollup import DayRollup, estimate
 from twelvefold.systems.links.store.signatures import SignatureStore
 from twelvefold.systems.links.store.watches import WatchStore
-from twelvefold.systems.links.visits import Enricher, VisitReader
+from twelvefold.systems.links.visits import Countries, VisitReader
 from twelvefold.systems.links.workers import GROUP, TOPIC, ClickWorker, EndWorker
 from twelvefold.web.guard import Verifier
 from twelvefold.web.mount import Mount
@@ -101,7 +103,7 @@ class LinksSystem(Links):
             listener = await engines.database.listen(CHANNEL, resolver.on_news, on_gap=resolver.on_gap)
             stack.push_async_callback(listener.close)
             clicks = await SpooledPublisher.open(
-                engines.log, TOPIC, spool=spool, encode=_packed, flush_ms=FLUSH_MS
+                engines.log, TOPIC, spool, encode=_packed, limits=SpoolLimits(flush_ms=FLUSH_MS)
             )
             stack.push_async_callback(clicks.close)
 
@@ -155,14 +157,14 @@ class LinksSystem(Links):
             )
             watches = Watches(WatchStore(engines.valkey, engines.realtime), clock)
             signatures = Signatures(SignatureStore(engines.database), secret, principal_of_key_id)
-            visits = VisitReader(trusted_proxies=settings.trusted_proxies)
+            visitors = Visitors(_visit_reader(settings))
             pages = PublicPages(
                 redirects=self.redirects,
                 pastes=self.pastes,
                 abuse=abuse,
                 domains=domains,
                 links=link_store,
-                visitor=visits.visitor,
+                visitor=visitors.visitor,
             )
             yourls = YourlsApi(
                 links=self, stats=self.stats, verifier=verifier, signatures=signatures, clock=clock
@@ -201,7 +203,7 @@ async def work(engines: Engines, *, settings: LinksSettings, clock: Clock, secre
     counting = ClickWorker(
         consumer=engines.log.consumer(TOPIC, GROUP, name),
         store=clicks,
-        enricher=Enricher(VisitReader(trusted_proxies=settings.trusted_proxies), secret=secret),
+        enricher=Enricher(_visit_reader(settings), key_of_day(secret)),
         watches=Watches(WatchStore(engines.valkey, engines.realtime), clock),
         clock=clock,
     )
@@ -215,6 +217,11 @@ async def work(engines: Engines, *, settings: LinksSettings, clock: Clock, secre
     async with asyncio.TaskGroup() as group:
         group.create_task(counting.run())
         group.create_task(ending.run())
+
+
+def _visit_reader(settings: LinksSettings) -> VisitReader:
+    path = Path(str(files("twelvefold.systems.links"))) / "data" / "country.mmdb"
+    return VisitReader(Countries(path), trusted_hops=settings.trusted_proxies)
 
 
 def _packed(clicks: list[Any]) -> list[bytes]:
