@@ -64,12 +64,12 @@ def link_routes(links: Links, stats: ClickStats) -> Router:
         request: Ask,
         q: Annotated[str | None, Parameter(max_length=200)] = None,
         tag: Annotated[str | None, Parameter(max_length=50)] = None,
-        state: State | None = None,
+        in_state: Annotated[State | None, Parameter(query="state")] = None,
         cursor: Annotated[str | None, Parameter(max_length=100)] = None,
         limit: Annotated[int, Parameter(ge=1, le=500)] = 50,
     ) -> LinkList:
         page = await links.list(
-            principal_of(request).tenant_id, text=q, tag=tag, state=state, cursor=cursor, limit=limit
+            principal_of(request).tenant_id, text=q, tag=tag, state=in_state, cursor=cursor, limit=limit
         )
         return LinkList([LinkView.of(link) for link in page.items], page.next_cursor)
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from twelvefold.engines.realtime import OnGap, OnMessage, Realtime, Subscriber
+from twelvefold.engines.realtime import Realtime, Subscriber
+from twelvefold.engines.realtime.contract import OnGap, OnMessage
 from twelvefold.engines.valkey import Valkey
 
 KEY = "links:watched"
