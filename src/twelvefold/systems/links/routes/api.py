@@ -27,7 +27,7 @@ from twelvefold.systems.links.routes.qr import qr_png, qr_svg
 from twelvefold.systems.links.service import Links
 from twelvefold.systems.links.service.stats import ClickStats
 from twelvefold.web.guard import principal_of, requires
-from twelvefold.web.problem import problem_of
+from twelvefold.web.problem import field_in, problem_of
 
 MAX_BULK_BYTES = 64 * 1024 * 1024
 
@@ -179,8 +179,7 @@ def read_items(body: bytes) -> Iterator[NewLink | TwelvefoldError]:
 
 
 def _item_error(message: str) -> TwelvefoldError:
-    text, _, path = message.partition(" - at `$.")
-    return InvalidInputError(text, field=path.rstrip("`") or None)
+    return InvalidInputError(message.partition(" - at `$")[0], field=field_in(message))
 
 
 def _moment(moment: datetime | None, field: str) -> int | None:
