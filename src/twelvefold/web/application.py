@@ -16,10 +16,15 @@ import structlog
 from litestar import Litestar, Router
 
 from twelvefold.kernel.errors import MalformedRequestError, MethodNotAllowedError, NotFoundError
+from twelvefold.kernel.tenancy import Principal
 from twelvefold.web.api import build_api, describe
-from twelvefold.web.guard import SAFE_METHODS, Gate, Guard, RequestFacts
+from twelvefold.web.asgi_sockets import AsgiSocket
+from twelvefold.web.frames import POLICY_VIOLATION
+from twelvefold.web.guard import SAFE_METHODS, Gate, Guard, RequestFacts, require
+from twelvefold.web.hub import Hub
 from twelvefold.web.mount import AsgiApp, Mount
 from twelvefold.web.problem import as_error, problem_response, request_id_from
+from twelvefold.web.socket_routes import Accepted, SocketRoute, SocketRoutes, handshake_of
 from twelvefold.web.static import SECURITY_HEADERS, StaticFiles
 
 log = structlog.get_logger("web")
@@ -43,6 +48,8 @@ class Application:
 
     Args:
         mounts: the systems.
+        sockets: more WebSocket endpoints (platform).
+        hub: where sockets listen, for those that another ASGI server carries.
         routers: more Litestar routers below `/v1` (access, platform).
         readiness: asks the engines.
         guard: authenticates `/v1`; without one, nobody is anybody.
@@ -59,6 +66,8 @@ class Application:
         mounts: Sequence[Mount] = (),
         *,
         routers: Sequence[Router] = (),
+        sockets: Sequence[SocketRoute] = (),
+        hub: Hub | None = None,
         readiness: Readiness | None = None,
         guard: Guard | None = None,
         gate: Gate | None = None,
@@ -69,6 +78,8 @@ class Application:
         request_seconds: float = 30.0,
     ) -> None:
         self._guard = guard
+        self._hub = hub
+        self._sockets = SocketRoutes((*sockets, *(route for mount in mounts for route in mount.sockets)))
         self._gate = gate
         self._observer = observer or Observer()
         self._metrics = metrics
@@ -105,8 +116,7 @@ class Application:
         if scope["type"] == "http":
             await self._http(scope, receive, send)
         elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": "no WebSocket here"})
+            await self._websocket(scope, receive, send)
         elif scope["type"] == "lifespan":
             await _lifespan(receive, send)
 
@@ -157,16 +167,53 @@ class Application:
     async def _api(self, scope: dict[str, Any], receive: Any, send: "_Answer") -> None:
         if b"%00" in scope.get("raw_path", b"") or b"%00" in scope["query_string"]:
             raise MalformedRequestError("the address contains a NUL character")
+        try:
+            await self._identify(scope, scope["method"])
+        finally:
+            gate_headers = scope["state"].get("gate_headers", ())
+            send.headers += [(name.encode(), value.encode()) for name, value in gate_headers]
+        await self.api(scope, receive, send)  # type: ignore[arg-type]  # Litestar's own names for ASGI's types
+
+    # -- WebSockets -----------------------------------------------------------------------------
+
+    async def connect(self, scope: dict[str, Any]) -> Accepted:
+        """Let a WebSocket in, or raise why not. Called by our own server's sockets."""
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id_from(scope["headers"])
+        found = self._sockets.find(scope["path"])
+        if found is None:
+            raise NotFoundError("there is no WebSocket here")
+        route, params = found
+        principal = await self._identify(scope, "GET")
+        if route.scope:
+            require(principal, route.scope)
+        accepted = await route.connect(handshake_of(scope, params, principal))
+        return accepted if isinstance(accepted, Accepted) else Accepted(handler=accepted)
+
+    async def _websocket(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """The same on another ASGI server."""
+        await receive()
+        try:
+            async with asyncio.timeout(self._request_seconds):
+                accepted = await self.connect(scope)
+        except Exception as cause:  # noqa: BLE001  # the last door: whatever it is becomes an answer
+            error = as_error(cause, scope["state"]["request_id"])
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": error.message[:120]})
+        else:
+            await AsgiSocket(accepted, self._hub).run(receive, send)
+
+    async def _identify(self, scope: dict[str, Any], method: str) -> Principal | None:
+        """Ask the guard, then the gate."""
         principal = await self._guard.identify(scope) if self._guard else None
         scope["state"]["principal"] = principal
         if self._gate is not None:
             client = scope.get("client")
-            facts = RequestFacts(scope["method"], scope["path"], client[0] if client else "")
+            facts = RequestFacts(method, scope["path"], client[0] if client else "")
             decision = await self._gate.admit(principal, facts)
-            send.headers += [(name.encode(), value.encode()) for name, value in decision.headers]
+            scope["state"]["gate_headers"] = decision.headers
             if decision.refused is not None:
                 raise decision.refused
-        await self.api(scope, receive, send)  # type: ignore[arg-type]  # Litestar's own names for ASGI's types
+        return principal
 
     # -- the platform's own addresses -----------------------------------------------------------
 

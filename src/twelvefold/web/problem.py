@@ -54,6 +54,13 @@ class UnsupportedMediaTypeError(TwelvefoldError):
     status = 415
 
 
+class WebSocketVersionError(TwelvefoldError):
+    """WebSockets here speak version 13."""
+
+    code = "websocket_version"
+    status = 426
+
+
 class HeadersTooLargeError(TwelvefoldError):
     """The request's headers are larger than this server takes."""
 
@@ -125,6 +132,8 @@ def problem(error: TwelvefoldError, request_id: str | None = None) -> Problem:
         headers.append(("retry-after", str(max(1, math.ceil(error.retry_after_seconds or 1)))))
     if error.status == UnauthenticatedError.status:
         headers.append(("www-authenticate", "Bearer"))
+    if isinstance(error, WebSocketVersionError):
+        headers += [("upgrade", "websocket"), ("sec-websocket-version", "13")]
     if allow := error.details.get("allow"):
         headers.append(("allow", str(allow)))
     body = msgspec.json.encode(problem_of(error, request_id), enc_hook=str)
@@ -207,6 +216,24 @@ def field_in(message: str) -> str | None:
 def _source(fault: dict[str, Any]) -> str:
     source = fault.get("source")
     return str(getattr(source, "value", source) or "body")
+
+
+def render_response(error: TwelvefoldError, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """A whole HTTP/1.1 response with `error`, which ends the connection.
+
+    `headers` are the request's, for its id; names in lower case.
+    """
+    request_id = request_id_from(headers)
+    made = problem(error, request_id)
+    lines = [
+        *made.headers,
+        ("content-length", str(len(made.body))),
+        ("x-request-id", request_id),
+        ("connection", "close"),
+    ]
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines)
+    status = http.HTTPStatus(error.status)
+    return f"HTTP/1.1 {status.value} {status.phrase}\r\n{head}\r\n".encode("latin-1") + made.body
 
 
 def request_id_from(headers: list[tuple[bytes, bytes]]) -> str:

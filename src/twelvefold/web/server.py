@@ -19,6 +19,7 @@ import structlog
 from uvicorn.config import Config
 
 from twelvefold.web.fast_lane import BodyLane, FastHall, FastLaneProtocol, Lane
+from twelvefold.web.hub import Hub
 from twelvefold.web.limits import Limits
 
 log = structlog.get_logger("web")
@@ -38,6 +39,7 @@ class Server:
         limits: bounds of sizes, times and counts.
         lane: the fast lane's `GET`s.
         body_lanes: the fast lane's other requests, see `FastHall`.
+        hub: where this process's WebSockets listen; `app.connect` lets them in, if it has that.
         on_drain: called when the drain begins, to end streams that would never end by themselves.
     """
 
@@ -49,6 +51,7 @@ class Server:
         limits: Limits | None = None,
         lane: Lane | None = None,
         body_lanes: Mapping[bytes, BodyLane] | None = None,
+        hub: Hub | None = None,
         on_drain: Sequence[Callable[[], None]] = (),
     ) -> None:
         self._app = app
@@ -56,6 +59,7 @@ class Server:
         self._limits = limits or Limits()
         self._lane = lane
         self._body_lanes = body_lanes
+        self._hub = hub
         self._on_drain = tuple(on_drain)
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
@@ -78,10 +82,11 @@ class Server:
             self._limits, max_connections=min(self._limits.max_connections, _files_for_connections())
         )
         hall = FastHall(
-            _uvicorn_config(self._app, limits),
+            _uvicorn_config(self._app),
             limits,
             loop,
-            may_upgrade=True,
+            doorkeeper=self._app if hasattr(self._app, "connect") else None,
+            hub=self._hub,
             lane=self._lane,
             body_lanes=self._body_lanes,
         )
@@ -177,15 +182,13 @@ def _files_for_connections() -> int:
     return max(16, soft - SPARE_FILES)
 
 
-def _uvicorn_config(app: Any, limits: Limits) -> Config:
+def _uvicorn_config(app: Any) -> Config:
     config = Config(
         app,
         loop="none",
         interface="asgi3",
         lifespan="off",
-        ws="websockets-sansio",
-        ws_max_size=limits.max_body_bytes,
-        ws_per_message_deflate=False,
+        ws="none",
         log_config=None,
         access_log=False,
         proxy_headers=False,
