@@ -19,6 +19,7 @@ from twelvefold.systems.links.click_enrichment import Enricher, key_of_day
 from twelvefold.systems.links.compat.yourls import YourlsApi
 from twelvefold.systems.links.routes.api import MAX_BULK_BYTES, link_routes
 from twelvefold.systems.links.routes.lane import RedirectLane
+from twelvefold.systems.links.routes.live import LiveFeed, live_routes, live_socket
 from twelvefold.systems.links.routes.more import abuse_routes, domain_routes, id_routes, paste_routes
 from twelvefold.systems.links.routes.redirect import PublicPages
 from twelvefold.systems.links.rules.codes import BASE62, CodeSpace
@@ -52,7 +53,9 @@ from twelvefold.systems.links.store.watches import WatchStore
 from twelvefold.systems.links.visits import Countries, VisitReader
 from twelvefold.systems.links.workers import GROUP, TOPIC, ClickWorker, EndWorker
 from twelvefold.web.guard import Verifier
+from twelvefold.web.hub import Hub
 from twelvefold.web.mount import Mount
+from twelvefold.web.sse import EventStreams
 
 FLUSH_MS = 25
 """How much of the clicks a kill -9 of a web process can lose; the blueprint promises it."""
@@ -74,7 +77,7 @@ class LinksSystem(Links):
     asgi: Any
     """An ASGI app with codes, pastes and `/yourls-api.php` at its root, for a foreign app to mount."""
 
-    watches: Watches
+    feed: LiveFeed
     _stack: AsyncExitStack
 
     @classmethod
@@ -87,6 +90,8 @@ class LinksSystem(Links):
         base_url: str,
         secret: bytes,
         spool: Path,
+        hub: Hub,
+        streams: EventStreams,
         verifier: Verifier,
         principal_of_key_id: PrincipalOfKeyId,
     ) -> Self:
@@ -169,6 +174,8 @@ class LinksSystem(Links):
             yourls = YourlsApi(
                 links=self, stats=self.stats, verifier=verifier, signatures=signatures, clock=clock
             )
+            self.feed = LiveFeed(hub, watches)
+            stack.push_async_callback(self.feed.close)
             lane = RedirectLane(resolver, near, cache, clicks.append)
             self.asgi = _root(yourls, pages)
             self.mount = Mount(
@@ -176,17 +183,18 @@ class LinksSystem(Links):
                 routers=(
                     domain_routes(domains),
                     abuse_routes(abuse),
+                    live_routes(self, streams),
                     link_routes(self, self.stats),
                     paste_routes(self.pastes),
                     id_routes(engines.ids),
                 ),
+                sockets=(live_socket(self, hub),),
                 segments=("links", "pastes", "ids"),
                 root=self.asgi,
                 root_prefixes=("/",),
                 lane=lane,
                 body_limits={"/v1/links/bulk": MAX_BULK_BYTES},
             )
-            self.watches = watches
             self._stack = stack.pop_all()
             return self
         raise AssertionError("unreachable")

@@ -23,6 +23,7 @@ from twelvefold.systems.links.routes.forms import (
     TenantStatsView,
     TopLink,
 )
+from twelvefold.systems.links.routes.parameters import Code, OwnHost
 from twelvefold.systems.links.routes.qr import qr_png, qr_svg
 from twelvefold.systems.links.service import Links
 from twelvefold.systems.links.service.stats import ClickStats
@@ -31,11 +32,6 @@ from twelvefold.web.problem import field_in, problem_of
 
 MAX_BULK_BYTES = 64 * 1024 * 1024
 
-Code = Annotated[str, Parameter(description="The link's code or alias.", max_length=64)]
-OwnHost = Annotated[
-    str | None,
-    Parameter(query="domain", description="One of your own hosts; else the server's.", max_length=260),
-]
 Ask = Request[Any, Any, Any]
 _decode_item = msgspec.json.Decoder(LinkRequest).decode
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
