@@ -164,7 +164,7 @@ def test_rules_send_visitors_apart(api, visitor, word):
         {"when": {"query": {"ref": "x"}}, "targets": [{"url": "https://ref.example/"}]},
     ]
     make(api, alias=word, url="https://default.example/", rules=rules)
-    phone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Version/18.0 Mobile/15E148 Safari/604.1"
+    phone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Version/18.0 Mobile/15E148"
     for _ in range(2):
         assert visitor.get(f"/{word}").headers["location"] == "https://default.example/"
         assert (
