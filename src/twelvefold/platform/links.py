@@ -14,8 +14,9 @@ from twelvefold.kernel.clock import Clock
 from twelvefold.kernel.tenancy import Principal
 from twelvefold.platform.engines import Engines
 from twelvefold.systems.links.blueprint import BLUEPRINT
+from twelvefold.systems.links.click_batches import key_of_day
 from twelvefold.systems.links.click_codec import encode
-from twelvefold.systems.links.click_enrichment import Enricher, key_of_day
+from twelvefold.systems.links.click_enrichment import Enricher
 from twelvefold.systems.links.compat.yourls import YourlsApi
 from twelvefold.systems.links.routes.api import MAX_BULK_BYTES, link_routes
 from twelvefold.systems.links.routes.lane import RedirectLane

@@ -14,8 +14,9 @@ from twelvefold.engines.log import Consumer, Entry
 from twelvefold.kernel.clock import Clock
 from twelvefold.kernel.errors import TwelvefoldError
 from twelvefold.kernel.retry import Backoff
+from twelvefold.systems.links.click_batches import hour_counts, watched_facts
 from twelvefold.systems.links.click_codec import MalformedClickBatchError, decode
-from twelvefold.systems.links.click_enrichment import Enriched, Enricher, hour_counts, watched_facts
+from twelvefold.systems.links.click_enrichment import Enriched, Enricher
 from twelvefold.systems.links.service.live import LiveClick, LiveClicks, Watches
 from twelvefold.systems.links.settings import LinksSettings
 from twelvefold.systems.links.store.clicks import DAY_MS, ClickStore
@@ -101,7 +102,7 @@ class ClickWorker:
             counted: dict[int, int] = defaultdict(int)
             bots: dict[int, int] = defaultdict(int)
             for row in watched_facts(enriched, watched):
-                if row.bot:
+                if row.bot or row.preview:
                     bots[row.link_id] += 1
                 else:
                     counted[row.link_id] += 1
@@ -114,7 +115,7 @@ class ClickWorker:
                             device=row.device,
                             browser=row.browser,
                             os=row.os,
-                            bot=row.bot,
+                            bot=row.bot or row.preview,
                         )
                     )
             now = self._clock.now_ms()
