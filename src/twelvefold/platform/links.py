@@ -21,7 +21,13 @@ from twelvefold.systems.links.compat.yourls import YourlsApi
 from twelvefold.systems.links.routes.api import MAX_BULK_BYTES, link_routes
 from twelvefold.systems.links.routes.lane import RedirectLane
 from twelvefold.systems.links.routes.live import LiveFeed, live_routes, live_socket
-from twelvefold.systems.links.routes.more import abuse_routes, domain_routes, id_routes, paste_routes
+from twelvefold.systems.links.routes.more import (
+    abuse_routes,
+    domain_routes,
+    id_routes,
+    paste_routes,
+    signature_routes,
+)
 from twelvefold.systems.links.routes.redirect import PublicPages
 from twelvefold.systems.links.rules.codes import BASE62, CodeSpace
 from twelvefold.systems.links.service.abuse import Abuse
@@ -186,6 +192,7 @@ class LinksSystem(Links):
                     abuse_routes(abuse),
                     live_routes(self, streams),
                     link_routes(self, self.stats),
+                    signature_routes(signatures),
                     paste_routes(self.pastes),
                     id_routes(engines.ids),
                 ),

@@ -18,6 +18,7 @@ from twelvefold.systems.links.routes.forms import (
 from twelvefold.systems.links.service.abuse import Abuse
 from twelvefold.systems.links.service.domains import Domains
 from twelvefold.systems.links.service.pastes import Pastes
+from twelvefold.systems.links.service.signatures import Signatures
 from twelvefold.web.guard import principal_of, requires
 from twelvefold.web.moments import rfc3339
 
@@ -71,6 +72,21 @@ def abuse_routes(abuse: Abuse) -> Router:
         }
 
     return Router("/v1/links", route_handlers=[blocked, block, unblock, reports], tags=["Links"])
+
+
+def signature_routes(signatures: Signatures) -> Router:
+    """What YOURLS clients sign with."""
+
+    @post(
+        "/yourls-signature",
+        guards=[requires("links:write")],
+        status_code=200,
+        summary="A token for YOURLS clients",
+    )
+    async def signature(request: Ask) -> dict[str, str]:
+        return {"signature": await signatures.token_of(principal_of(request))}
+
+    return Router("/v1/links", route_handlers=[signature], tags=["Links"])
 
 
 def paste_routes(pastes: Pastes) -> Router:
