@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import time
-from xml.etree import ElementTree
+import xml.etree.ElementTree as ET
 
 import httpx2
 import pytest
@@ -112,7 +112,7 @@ def test_all_formats_say_the_same(server, address, word):
         httpx2.get(address, params=expand | {"format": "json"}).json()["longurl"]
         == f"https://{word}.example/"
     )
-    xml = ElementTree.fromstring(httpx2.get(address, params=expand).text)
+    xml = ET.fromstring(httpx2.get(address, params=expand).text)
     assert xml.findtext("longurl") == f"https://{word}.example/"
     jsonp = httpx2.get(address, params=expand | {"format": "jsonp", "callback": "alert(1);f"})
     assert jsonp.text.startswith("alert1f(")
