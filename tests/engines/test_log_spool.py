@@ -1,4 +1,4 @@
-"""The spooled publisher: nothing acknowledged is lost, nothing is there twice, whatever happens to the log."""
+"""The spooled publisher: nothing acknowledged is lost, nothing is there twice, whatever happens."""
 
 import asyncio
 import signal

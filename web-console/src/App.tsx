@@ -8,7 +8,7 @@ import { ErrorState } from "./parts/states";
 import { Toasts } from "./parts/toasts";
 import { Overview } from "./pages/Overview";
 import { SignIn } from "./pages/SignIn";
-import { place } from "./router";
+import { path } from "./router";
 
 const SystemView = lazy(() => import("./pages/SystemView"));
 const Keys = lazy(() => import("./pages/Keys"));
@@ -23,6 +23,13 @@ export function App(): JSX.Element {
       <Switch>
         <Match when={sessionState().kind === "in"}>
           <SignedIn />
+        </Match>
+        <Match when={sessionState().kind === "unknown"}>
+          <main class="alone">
+            <div class="sign-in">
+              <Skeleton label="Signing in" lines={3} />
+            </div>
+          </main>
         </Match>
         <Match when={sessionState().kind === "out"}>
           <SignIn />
@@ -61,19 +68,19 @@ function SignedIn(): JSX.Element {
 }
 
 function Page(): JSX.Element {
-  const system = () => /^systems\/([a-z-]+)$/.exec(place().path)?.[1];
+  const system = () => /^systems\/([a-z-]+)$/.exec(path())?.[1];
   return (
     <Switch fallback={<NotFound />}>
-      <Match when={place().path === ""}>
+      <Match when={path() === ""}>
         <Overview />
       </Match>
-      <Match when={place().path === "keys"}>
+      <Match when={path() === "keys"}>
         <Keys />
       </Match>
-      <Match when={place().path === "drills"}>
+      <Match when={path() === "drills"}>
         <Drills />
       </Match>
-      <Match when={place().path === "docs"}>
+      <Match when={path() === "docs"}>
         <Reference />
       </Match>
       <Match when={system()}>
@@ -88,8 +95,8 @@ function Page(): JSX.Element {
 }
 
 function title(): string {
-  const { path } = place();
-  const name = path.replace(/^systems\//, "");
+  const here = path();
+  const name = here.replace(/^systems\//, "");
   const titles: Record<string, string> = { "": "Overview", keys: "Keys", drills: "Drills", docs: "API reference" };
-  return titles[path] ?? status.value?.systems.find((system) => system.name === name)?.title ?? "Console";
+  return titles[here] ?? status.value?.systems.find((system) => system.name === name)?.title ?? "Console";
 }

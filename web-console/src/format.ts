@@ -22,6 +22,7 @@ export function count(value: number | null | undefined): string {
 export function rate(value: number | null | undefined): string {
   if (value === null || value === undefined) return NONE;
   if (value === 0) return "0";
+  if (value < 0.05) return "<0.1";
   return value < 10 ? tenth.format(value) : count(value);
 }
 

@@ -1,6 +1,6 @@
 // Addresses of the console's pages. Every state worth coming back to is in the address: the page, the open item,
 // the filters. Links are real links: they open in a new tab, and the browser's back and forward do what they say.
-import { createSignal, splitProps, type JSX } from "solid-js";
+import { createMemo, createRoot, createSignal, splitProps, type JSX } from "solid-js";
 
 export const BASE = "/console";
 
@@ -16,31 +16,38 @@ const read = (): Place => ({
 });
 
 const [place, setPlace] = createSignal(read());
-export { place };
+
+/** The page's path; it changes only when the page does. */
+export const path = createRoot(() => createMemo(() => place().path));
+
+/** One parameter of the address; reading it subscribes to that one alone. */
+export function parameter(name: string): () => string {
+  return createMemo(() => place().query.get(name) ?? "");
+}
 
 window.addEventListener("popstate", () => setPlace(read()));
 
-export function address(path: string): string {
-  return `${BASE}/${path}`;
+export function address(to: string): string {
+  return `${BASE}/${to}`;
 }
 
-export function navigate(path: string, options: { replace?: boolean } = {}): void {
-  const changed = path.split("?")[0] !== place().path;
-  if (options.replace) history.replaceState(null, "", address(path));
-  else history.pushState(null, "", address(path));
+export function navigate(to: string, options: { replace?: boolean } = {}): void {
+  const before = path();
+  if (options.replace) history.replaceState(null, "", address(to));
+  else history.pushState(null, "", address(to));
   setPlace(read());
-  if (changed) scrollTo(0, 0);
+  if (path() !== before) scrollTo(0, 0);
 }
 
 /** Change parameters of the current address; `null` takes one out. */
 export function setQuery(changes: Record<string, string | null>, options: { replace?: boolean } = {}): void {
-  const { path, query } = read();
+  const { path: here, query } = read();
   for (const [name, value] of Object.entries(changes)) {
     if (value) query.set(name, value);
     else query.delete(name);
   }
   const text = query.toString();
-  navigate(text ? `${path}?${text}` : path, options);
+  navigate(text ? `${here}?${text}` : here, options);
 }
 
 type LinkProps = Omit<JSX.AnchorHTMLAttributes<HTMLAnchorElement>, "href"> & { to: string };

@@ -15,7 +15,7 @@ from twelvefold.engines.embedded import EngineUrls
 from twelvefold.engines.events import Events, ParquetEvents
 from twelvefold.engines.identity import WorkerLease
 from twelvefold.engines.log import Capability, ValkeyStreams, require
-from twelvefold.engines.realtime import Realtime, open_realtime
+from twelvefold.engines.realtime import Realtime, ValkeyPubSub
 from twelvefold.engines.valkey import Valkey
 from twelvefold.kernel.clock import Clock
 from twelvefold.kernel.errors import TwelvefoldError
@@ -77,7 +77,7 @@ class Engines:
             log = await ValkeyStreams.open(urls.log)
             stack.push_async_callback(log.close)
             require(log, Capability.DURABLE, Capability.RETAINS)
-            realtime = await open_realtime(urls.valkey)
+            realtime = await ValkeyPubSub.open(valkey)
             stack.push_async_callback(realtime.close)
             blobs = open_blobs(blobs_url(config, data))
             scratch = data / "scratch" / name

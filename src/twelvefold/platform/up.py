@@ -85,7 +85,7 @@ class Up:
             )
             embedded = self._supervisor.start()
             number = port.getsockname()[1]
-            url = server.public_url or f"http://{_shown(server.host)}:{number}"
+            url = server.public_url or f"http://{shown_host(server.host)}:{number}"
             config = msgspec.structs.replace(
                 self._config, server=msgspec.structs.replace(server, port=number)
             )
@@ -101,7 +101,7 @@ class Up:
             runtime.write(self._folder.path, note)
             self._start_roles(self._folder)
         key = owner_key(self._folder.path)
-        local = f"http://{_shown(server.host)}:{number}"
+        local = f"http://{shown_host(server.host)}:{number}"
         return Started(
             url=url,
             api_key=key,
@@ -156,7 +156,7 @@ def engine_urls(config: Config, embedded: EngineUrls) -> EngineUrls:
     )
 
 
-def _shown(host: str) -> str:
+def shown_host(host: str) -> str:
     """An address to connect to, for a host to listen on."""
     if host in ("0.0.0.0", "::", ""):  # noqa: S104 - compared, not bound
         return "127.0.0.1"

@@ -44,6 +44,7 @@ def web_server(instance: Instance, note: Runtime) -> Server:
         ],
         readiness=instance.engines.readiness,
         guard=instance.guard,
+        hub=instance.hub,
         console=STATIC,
         version=__version__,
         request_seconds=settings.request_seconds,
@@ -53,6 +54,8 @@ def web_server(instance: Instance, note: Runtime) -> Server:
         sockets=[bind(settings.host, settings.port)],
         limits=limits_of(settings, dict(mount.body_limits)),
         lane=mount.lane,
+        hub=instance.hub,
+        on_drain=[instance.streams.drain],
     )
 
 

@@ -32,6 +32,7 @@ log = structlog.get_logger("web")
 Readiness = Callable[[], Awaitable[Mapping[str, str | None]]]
 """Engine name to what is wrong with it; None where it answers."""
 
+_FIRST_ERROR: Final = 400
 _JSON: Final = (b"content-type", b"application/json")
 
 
@@ -99,6 +100,7 @@ class Application:
             "/console": _redirect("/console/"),
             "/": _redirect("/console/"),
         }
+        self._roots = tuple(mount.root for mount in mounts if mount.root is not None)
         self._prefixes: list[tuple[str, str, AsgiApp]] = sorted(
             (
                 (prefix, mount.name, mount.root)
@@ -123,7 +125,7 @@ class Application:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         system, app = self._find(scope["path"])
-        answer = _Answer(send, request_id, self._request_seconds)
+        answer = _Answer(send, request_id, self._request_seconds, is_bare=app in self._roots)
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
@@ -246,12 +248,13 @@ class Application:
 class _Answer:
     """ASGI's `send`, with the request id and security headers added, and the deadline lifted at its start."""
 
-    __slots__ = ("_request_id", "_seconds", "_send", "deadline", "headers", "status")
+    __slots__ = ("_request_id", "_seconds", "_send", "deadline", "headers", "is_bare", "status")
 
-    def __init__(self, send: Any, request_id: str, seconds: float) -> None:
+    def __init__(self, send: Any, request_id: str, seconds: float, *, is_bare: bool) -> None:
         self._send = send
         self._request_id = request_id.encode()
         self._seconds = seconds
+        self.is_bare = is_bare
         self.headers: list[tuple[bytes, bytes]] = []
         self.status = 0
         self.deadline: asyncio.Timeout | None = None
@@ -259,11 +262,11 @@ class _Answer:
     async def __call__(self, message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [
-                *message.get("headers", ()),
-                *self.headers,
-                (b"x-request-id", self._request_id),
-            ]
+            headers = [*message.get("headers", ()), *self.headers]
+            # A hot answer of the root is the same from the lane, which knows no request ids.
+            if not self.is_bare or self.status >= _FIRST_ERROR:
+                headers.append((b"x-request-id", self._request_id))
+            message["headers"] = headers
             if self.deadline is not None:
                 self.deadline.reschedule(None)
         await self._send(message)

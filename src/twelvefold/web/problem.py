@@ -35,6 +35,8 @@ log = structlog.get_logger("web")
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
+_PLACE = re.compile(r"`(?:key in )?\$\.?([^`]*)`$")
+_MISSING = re.compile(r"missing required field `([^`]*)`")
 _RESERVED = frozenset({"type", "title", "status", "detail", "code", "field", "hint", "request_id"})
 
 
@@ -197,9 +199,18 @@ def _from_validation(cause: ValidationException) -> TwelvefoldError:
 
 def _field(fault: dict[str, Any]) -> str | None:
     key = str(fault.get("key") or "")
-    if match := re.search(r"`(?:key in )?\$\.?([^`]*)`$", str(fault.get("message", ""))):
-        return match[1] or None
-    return None if key == "data" else key.removeprefix("data.") or None
+    return field_in(str(fault.get("message", ""))) or (
+        None if key == "data" else key.removeprefix("data.") or None
+    )
+
+
+def field_in(message: str) -> str | None:
+    """The field that a message of msgspec's is about, as a path (`rules[0].targets`)."""
+    place = _PLACE.search(message)
+    parts = [place[1]] if place and place[1] else []
+    if missing := _MISSING.search(message):
+        parts.append(missing[1])
+    return ".".join(parts) or None
 
 
 def _source(fault: dict[str, Any]) -> str:

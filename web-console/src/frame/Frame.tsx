@@ -2,7 +2,7 @@
 import { createEffect, createSignal, type JSX, lazy, on, onCleanup, onMount, Show, Suspense } from "solid-js";
 import { sessionState, signOut } from "../api/session";
 import { Icon } from "../parts/icons";
-import { Link, place } from "../router";
+import { Link, path } from "../router";
 import { ConnectionBanner } from "./ConnectionBanner";
 import { EngineHealth } from "./EngineHealth";
 import { Navigation } from "./Navigation";
@@ -30,7 +30,7 @@ export function Frame(props: { children: JSX.Element }): JSX.Element {
   });
   createEffect(
     on(
-      () => place().path,
+      path,
       () => {
         setMenu(false);
         // A new page begins at its top for a screen reader as well as for the eye.

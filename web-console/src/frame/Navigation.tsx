@@ -3,7 +3,7 @@ import { For, type JSX, Show } from "solid-js";
 import type { Group, SystemStatus } from "../api/contracts";
 import { status } from "../api/live";
 import { Icon, type IconName } from "../parts/icons";
-import { Link, place } from "../router";
+import { Link, path } from "../router";
 
 export const GROUPS: { id: Group; title: string }[] = [
   { id: "serve", title: "Serve" },
@@ -47,7 +47,7 @@ export function Navigation(): JSX.Element {
 
 function Entry(props: { to: string; title: string; icon: IconName }): JSX.Element {
   return (
-    <Link to={props.to} class="nav-entry" aria-current={place().path === props.to ? "page" : undefined}>
+    <Link to={props.to} class="nav-entry" aria-current={path() === props.to ? "page" : undefined}>
       <Icon name={props.icon} />
       {props.title}
     </Link>
@@ -62,7 +62,7 @@ function SystemEntry(props: { system: SystemStatus }): JSX.Element {
         to={to()}
         class="nav-entry"
         classList={{ asleep: !props.system.running }}
-        aria-current={place().path === to() ? "page" : undefined}
+        aria-current={path() === to() ? "page" : undefined}
         title={props.system.running ? undefined : `Not running. Start it: ${props.system.start_command}`}
       >
         <span class="nav-dot" aria-hidden="true" />

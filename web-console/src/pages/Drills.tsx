@@ -3,7 +3,7 @@ import { createMemo, createResource, For, type JSX, Match, Show, Switch } from "
 import type { Card, Guarantee } from "../api/contracts";
 import { get } from "../api/http";
 import { status } from "../api/live";
-import { Command, Moment, Skeleton } from "../parts/basics";
+import { Command, LastRun, Skeleton } from "../parts/basics";
 import { Inline } from "../parts/Markdown";
 import { Empty, ErrorState } from "../parts/states";
 import { Link } from "../router";
@@ -61,9 +61,7 @@ function DrillItem(props: { drill: Drill }): JSX.Element {
     <li class="drill">
       <div class="drill-run">
         <Command text={props.drill.command} />
-        <span class="quiet">
-          Last run <Moment at={props.drill.lastRun} none="never on this machine" />
-        </span>
+        <LastRun at={props.drill.lastRun} />
       </div>
       <p class="drill-proves quiet">
         <Show when={props.drill.proves.length > 1} fallback="Proves:">

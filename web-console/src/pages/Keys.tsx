@@ -11,7 +11,7 @@ import { Icon } from "../parts/icons";
 import { createPages } from "../parts/pages";
 import { Empty } from "../parts/states";
 import { toast } from "../parts/toasts";
-import { place, setQuery } from "../router";
+import { parameter, setQuery } from "../router";
 import { NewKey } from "./NewKey";
 
 export default function Keys(): JSX.Element {
@@ -20,7 +20,7 @@ export default function Keys(): JSX.Element {
     () => null,
     (cursor, signal) => get<Page<ApiKey>>(withQuery("/v1/keys", { cursor, limit: 100 }), signal),
   );
-  const making = () => place().query.has("new");
+  const making = parameter("new");
 
   const revoke = async (key: ApiKey) => {
     try {

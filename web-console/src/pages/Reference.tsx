@@ -59,7 +59,7 @@ export default function Reference(): JSX.Element {
                 {(group) => (
                   <section class="section">
                     <h2>
-                      {group.name} <span class="quiet">{plural(group.operations.length, "call")}</span>
+                      <span class="group-name">{group.name}</span> <span class="quiet">{plural(group.operations.length, "call")}</span>
                     </h2>
                     <div class="operations">
                       <For each={group.operations}>

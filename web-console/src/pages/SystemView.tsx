@@ -10,7 +10,7 @@ import { Connect, Guarantees, TradeOffs } from "../parts/blueprint";
 import { LiveStrip } from "../parts/LiveStrip";
 import { Inline } from "../parts/Markdown";
 import { ErrorState } from "../parts/states";
-import { loadPage, type SystemPage } from "../systems/registry";
+import { hasPage, loadPage, type SystemPage } from "../systems/registry";
 import NotFound from "./NotFound";
 
 const SECTIONS = [
@@ -64,7 +64,7 @@ function Awake(props: { system: SystemStatus }): JSX.Element {
         <p class="promise">{props.system.promise}</p>
       </header>
       <LiveStrip system={props.system} />
-      <SectionBar />
+      <SectionBar hands={hasPage(name)} />
       <Suspense fallback={<Skeleton label="Loading the page" lines={6} tall />}>
         <Show when={page()}>{(found) => <Hands page={found()} />}</Show>
       </Suspense>
@@ -127,15 +127,16 @@ function Blueprint(props: { card: Card }): JSX.Element {
 }
 
 /** Where on the page one is; it stays in view. */
-function SectionBar(): JSX.Element {
-  const [current, setCurrent] = createSignal<string>("try");
+function SectionBar(props: { hands: boolean }): JSX.Element {
+  const sections = () => (props.hands ? SECTIONS : SECTIONS.filter(({ id }) => id !== "try" && id !== "data"));
+  const [current, setCurrent] = createSignal<string | undefined>();
   onMount(() => {
     const locate = () => {
-      const reached = SECTIONS.filter(({ id }) => {
+      const reached = sections().filter(({ id }) => {
         const top = document.getElementById(id)?.getBoundingClientRect().top;
         return top !== undefined && top < innerHeight / 3;
       });
-      setCurrent(reached.at(-1)?.id ?? "try");
+      setCurrent(reached.at(-1)?.id);
     };
     document.addEventListener("scroll", locate, { passive: true });
     onCleanup(() => document.removeEventListener("scroll", locate));
@@ -147,9 +148,9 @@ function SectionBar(): JSX.Element {
   };
   return (
     <nav class="section-bar" aria-label="On this page">
-      <For each={SECTIONS}>
+      <For each={sections()}>
         {({ id, title }) => (
-          <a href={`#${id}`} aria-current={current() === id ? "true" : undefined} onClick={(event) => go(event, id)}>
+          <a href={`#${id}`} aria-current={(current() ?? sections()[0]?.id) === id ? "true" : undefined} onClick={(event) => go(event, id)}>
             {title}
           </a>
         )}

@@ -23,7 +23,11 @@ interface ChartProps {
   height: number;
   /** Charts with one key share their time cursor. */
   sync?: string;
+  /** What the top of the scale stands for at least. */
+  leastTop?: number | undefined;
+  /** Axes, with the steps of time named by `formatTime` (seconds). */
   axes?: boolean;
+  formatTime?: (seconds: number) => string;
   format?: (value: number) => string;
   /** The x range in seconds; without it, that of the data. */
   range?: () => [number, number];
@@ -87,7 +91,7 @@ function options(props: ChartProps, width: number): uPlot.Options {
   const grid = { stroke: colour("line"), width: 1 };
   const font = "12px system-ui, sans-serif";
   const axis = { stroke: quiet, font, grid, ticks: { show: false } };
-  const { format, range } = props;
+  const { format, formatTime, range, leastTop = 0 } = props;
   return {
     width,
     height: props.height,
@@ -100,12 +104,12 @@ function options(props: ChartProps, width: number): uPlot.Options {
       ...(props.sync ? { sync: { key: props.sync } } : {}),
     },
     scales: {
-      x: { time: true, ...(range ? { range: () => range() } : {}) },
-      y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.08 : 1] },
+      x: { time: true, range: (_plot, low, high) => range?.() ?? padded(props, low, high) },
+      y: { range: (_plot, _low, high) => [0, Math.max(high * 1.08, leastTop) || 1] },
     },
     axes: props.axes
       ? [
-          { ...axis, size: 28, gap: 6 },
+          { ...axis, size: 28, gap: 6, ...(formatTime ? { values: (_plot, values) => values.map(formatTime) } : {}) },
           { ...axis, size: 48, gap: 6, ...(format ? { values: (_plot, values) => values.map(format) } : {}) },
         ]
       : [{ show: false }, { show: false }],
@@ -116,11 +120,19 @@ function options(props: ChartProps, width: number): uPlot.Options {
   };
 }
 
+/** Bars stand around their moment: half a step more on either side shows the first and the last whole. */
+function padded(props: ChartProps, low: number, high: number): [number, number] {
+  const at = props.columns()[0];
+  const step = (at[1] ?? 0) - (at[0] ?? 0);
+  const pad = props.lines.some((line) => line.kind === "bars") ? step / 2 : 0;
+  return [low - pad, high + pad];
+}
+
 function dressed(line: Line): uPlot.Series {
   const stroke = colour(line.token);
   const series: uPlot.Series = { stroke, width: 1.5, points: { show: false }, spanGaps: false };
-  if (line.filled || line.kind === "bars") series.fill = colour(`${line.token}-wash`);
+  if (line.filled) series.fill = colour(`${line.token}-wash`);
   if (line.dashed) series.dash = [3, 3];
-  if (line.kind === "bars" && uPlot.paths.bars) series.paths = uPlot.paths.bars({ size: [0.7, 40], radius: 0.15 });
-  return series;
+  if (line.kind !== "bars" || !uPlot.paths.bars) return series;
+  return { ...series, width: 0, fill: colour(line.token), paths: uPlot.paths.bars({ size: [0.7, 40], radius: 0.15 }) };
 }

@@ -49,7 +49,8 @@ export function DataTable<Row>(props: TableProps<Row>): JSX.Element {
   });
 
   const rows = () => props.pages.rows();
-  const columns = createMemo(() => props.columns.filter((column) => !column.wideOnly || size().width >= NARROW_PX));
+  const narrow = createMemo(() => size().width < NARROW_PX);
+  const columns = createMemo(() => props.columns.filter((column) => !column.wideOnly || !narrow()));
   const tracks = () =>
     columns()
       .map((column) => column.track)
@@ -110,7 +111,7 @@ export function DataTable<Row>(props: TableProps<Row>): JSX.Element {
   const nothing = () => !props.pages.loading() && !props.pages.error() && rows().length === 0;
 
   return (
-    <div class="table" style={{ "--tracks": tracks() }}>
+    <div class="table" classList={{ narrow: narrow() }} style={{ "--tracks": tracks() }}>
       <Show when={!nothing()} fallback={props.empty}>
         <Show
           when={!(props.pages.error() && rows().length === 0)}

@@ -9,6 +9,8 @@ interface Tile {
   title: string;
   vitals: readonly Vital[];
   lines: readonly Line[];
+  /** The least that the top of the scale stands for: three errors must not look like three thousand. */
+  leastTop?: number;
   format: (value: number | null | undefined) => string;
 }
 
@@ -26,7 +28,7 @@ const TILES: readonly Tile[] = [
     format: milliseconds,
   },
   { title: "Queue depth", vitals: ["queue_depth"], lines: [{ token: "accent", filled: true }], format: count },
-  { title: "Errors a second", vitals: ["errors_per_second"], lines: [{ token: "bad", filled: true }], format: rate },
+  { title: "Errors a second", vitals: ["errors_per_second"], lines: [{ token: "bad", filled: true }], leastTop: 5, format: rate },
 ];
 
 const time = new Intl.DateTimeFormat("en", { timeStyle: "medium", hourCycle: "h23" });
@@ -53,6 +55,7 @@ export function LiveStrip(props: { system: SystemStatus }): JSX.Element {
                 columns={() => columns(tile, series())}
                 lines={tile.lines}
                 height={48}
+                leastTop={tile.leastTop}
                 sync="live"
                 range={() => lastWindow(series())}
                 onPoint={setPoint}
@@ -79,9 +82,16 @@ function lastWindow(series: Series | undefined): [number, number] {
 
 function figures(tile: Tile, system: SystemStatus, series: Series | undefined, point: number | null): string {
   const values = tile.vitals.map((vital) => (point === null ? system[vital] : series?.[vital][point]));
-  return values.map(tile.format).join(" / ");
+  return joined(values.map(tile.format));
 }
 
 function summary(tile: Tile, system: SystemStatus): string {
-  return `${tile.title}: now ${tile.vitals.map((vital) => tile.format(system[vital])).join(" / ")}`;
+  return `${tile.title}: now ${joined(tile.vitals.map((vital) => tile.format(system[vital])))}`;
+}
+
+/** "0.3 / 1.2 ms": a unit that both share is said once. */
+function joined(texts: readonly string[]): string {
+  const unit = / [a-z]+$/.exec(texts.at(-1) ?? "")?.[0];
+  const shared = unit !== undefined && texts.every((text) => text.endsWith(unit));
+  return texts.map((text, index) => (shared && index < texts.length - 1 ? text.slice(0, -unit.length) : text)).join(" / ");
 }

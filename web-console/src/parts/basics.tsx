@@ -16,6 +16,17 @@ export function Moment(props: { at: string | null | undefined; none?: string }):
   );
 }
 
+/** When a drill last ran here, as a sentence of its own. */
+export function LastRun(props: { at: string | null }): JSX.Element {
+  return (
+    <span class="quiet">
+      <Show when={props.at} fallback="Not run on this machine yet">
+        Last run <Moment at={props.at} />
+      </Show>
+    </span>
+  );
+}
+
 /** Copies `text`; says so for two seconds, in words that a screen reader hears. */
 export function useCopy(): { copied: () => boolean; copy: (text: string) => Promise<void> } {
   const [copied, setCopied] = createSignal(false);

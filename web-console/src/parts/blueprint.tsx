@@ -1,7 +1,7 @@
 // The parts of a system's page that its blueprint card fills: guarantees, trade-offs, ways to connect.
 import { createSignal, For, type JSX, Show } from "solid-js";
 import type { Card, Guarantee, TradeOff } from "../api/contracts";
-import { Command, Moment } from "./basics";
+import { Command, LastRun } from "./basics";
 import { Icon } from "./icons";
 import { Inline, Markdown } from "./Markdown";
 import { Tabs } from "./tabs";
@@ -21,9 +21,7 @@ export function Guarantees(props: { guarantees: readonly Guarantee[] }): JSX.Ele
                 {(drill) => (
                   <div class="guarantee-proof">
                     <Command text={drill()} />
-                    <span class="quiet">
-                      Last run <Moment at={guarantee.last_run} none="never on this machine" />
-                    </span>
+                    <LastRun at={guarantee.last_run} />
                   </div>
                 )}
               </Show>

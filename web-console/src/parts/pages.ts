@@ -1,6 +1,7 @@
 // A list that arrives page by page. It can be loading, ready, failed at the start, or failed further on (partial);
 // what came before a failure stays. A new filter starts over, and a late answer to an old one is dropped.
 import { batch, createEffect, createSignal, on, onCleanup } from "solid-js";
+import { createStore, reconcile, unwrap } from "solid-js/store";
 import type { Page } from "../api/contracts";
 
 export interface Pages<Row> {
@@ -18,11 +19,14 @@ export interface Pages<Row> {
   remove: (same: (row: Row) => boolean) => void;
 }
 
-export function createPages<Row>(
+/** Rows live in a store: one that changes keeps its element, and with it the focus. */
+export function createPages<Row extends object>(
   filter: () => unknown,
   fetchPage: (cursor: string | null, signal: AbortSignal) => Promise<Page<Row>>,
 ): Pages<Row> {
-  const [rows, setRows] = createSignal<Row[]>([]);
+  const [state, setState] = createStore<{ rows: object[] }>({ rows: [] });
+  const rows = () => state.rows as Row[];
+  const setRows = (change: (known: Row[]) => Row[]) => setState("rows", change(unwrap(state.rows) as Row[]));
   const [cursor, setCursor] = createSignal<string | null>(null);
   const [loading, setLoading] = createSignal(true);
   const [extending, setExtending] = createSignal(false);
@@ -66,7 +70,10 @@ export function createPages<Row>(
     },
     reload: () => void load(null),
     prepend: (row) => setRows((known) => [row, ...known]),
-    replace: (same, row) => setRows((known) => known.map((old) => (same(old) ? row : old))),
+    replace: (same, row) => {
+      const index = (unwrap(state.rows) as Row[]).findIndex(same);
+      if (index >= 0) setState("rows", index, reconcile<object, object>(row));
+    },
     remove: (same) => setRows((known) => known.filter((row) => !same(row))),
   };
 }

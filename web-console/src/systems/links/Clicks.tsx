@@ -29,12 +29,13 @@ const DIMENSIONS = [
 
 const STEP_SECONDS = 5;
 const LIVE_SECONDS = 300;
-const LATEST = 6;
+const LATEST = 4;
 /** Counts trail the live clicks by up to two seconds; asking sooner would find the old ones. */
 const REFRESH_AFTER_MS = 3000;
 /** Fewer bars than this say nothing that the total does not. */
 const FEWEST_BARS = 4;
 
+const hour = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const day = new Intl.DateTimeFormat("en", { month: "short", day: "numeric" });
 const dayHour = new Intl.DateTimeFormat("en", { month: "short", day: "numeric", hour: "2-digit", hourCycle: "h23" });
 
@@ -180,6 +181,7 @@ function Past(props: { link: Link; stale: number }): JSX.Element {
             height={160}
             axes
             format={count}
+            formatTime={axisTime}
             onPoint={setPoint}
           />
           <p class="chart-caption quiet">{caption()}</p>
@@ -189,6 +191,12 @@ function Past(props: { link: Link; stale: number }): JSX.Element {
       </Show>
     </section>
   );
+}
+
+/** The hour, or at midnight the day. */
+function axisTime(seconds: number): string {
+  const moment = new Date(seconds * 1000);
+  return moment.getHours() === 0 && moment.getMinutes() === 0 ? day.format(moment) : hour.format(moment);
 }
 
 function Total(props: { name: string; value: number | undefined }): JSX.Element {

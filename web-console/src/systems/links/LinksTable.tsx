@@ -1,5 +1,5 @@
 // Data: all links, newest first; found by words, tag or state; opened, deleted with undo, brought in from a file.
-import { createEffect, createResource, createSignal, type JSX, on, onCleanup, Show } from "solid-js";
+import { createEffect, createMemo, createResource, createSignal, type JSX, on, onCleanup, Show } from "solid-js";
 import type { Page } from "../../api/contracts";
 import { get } from "../../api/http";
 import { count } from "../../format";
@@ -8,7 +8,7 @@ import { type Column, DataTable } from "../../parts/DataTable";
 import { Icon } from "../../parts/icons";
 import { createPages } from "../../parts/pages";
 import { Empty } from "../../parts/states";
-import { place, setQuery } from "../../router";
+import { parameter, setQuery } from "../../router";
 import { type Filter, type Link, type LinkState, listLinks, shortened, type Totals } from "./api";
 import { Import } from "./Import";
 import { LinkSheet } from "./LinkSheet";
@@ -29,13 +29,16 @@ const COLUMNS: Column<Link>[] = [
     title: "Link",
     track: "minmax(0, 1.1fr)",
     cell: (link) => (
-      <span class="link-cell">
-        <span class="clip strong">{link.code}</span>
-        <Show when={link.has_password}>
-          <Icon name="lock" class="link-lock" />
-          <span class="only-heard">, with a password</span>
-        </Show>
-        <Copyable text={link.short_url} shown="" what="the short link" />
+      <span class="two-lines">
+        <span class="link-cell">
+          <span class="clip strong">{link.code}</span>
+          <Show when={link.has_password}>
+            <Icon name="lock" class="link-lock" />
+            <span class="only-heard">, with a password</span>
+          </Show>
+          <Copyable text={link.short_url} shown="" what="the short link" />
+        </span>
+        <span class="clip quiet small-text narrow-only">{shortened(link.url)}</span>
       </span>
     ),
   },
@@ -43,6 +46,7 @@ const COLUMNS: Column<Link>[] = [
     id: "url",
     title: "Leads to",
     track: "minmax(0, 2.4fr)",
+    wideOnly: true,
     cell: (link) => (
       <span class="two-lines" title={link.url}>
         <span class="clip">{shortened(link.url)}</span>
@@ -75,19 +79,19 @@ export function StateBadge(props: { state: LinkState }): JSX.Element {
 }
 
 export function LinksTable(): JSX.Element {
-  const filter = (): Filter => ({
-    q: place().query.get("q") ?? "",
-    tag: place().query.get("tag") ?? "",
-    state: place().query.get("state") ?? "",
-  });
+  const q = parameter("q");
+  const tag = parameter("tag");
+  const state = parameter("state");
+  const opened = parameter("open");
+  const filter = createMemo((): Filter => ({ q: q(), tag: tag(), state: state() }));
+  const bare = () => !filtered() && !pages.loading() && !pages.error() && pages.rows().length === 0;
   const filtered = () => Object.values(filter()).some(Boolean);
   const pages = createPages<Link>(
-    () => JSON.stringify(filter()),
+    filter,
     (cursor, signal): Promise<Page<Link>> => listLinks(filter(), cursor, signal),
   );
   const [totals, { refetch }] = createResource(() => get<Totals>("/v1/links/stats"));
   const [importing, setImporting] = createSignal(false);
-  const opened = () => place().query.get("open");
 
   createEffect(
     on(news, (item) => {
@@ -100,6 +104,7 @@ export function LinksTable(): JSX.Element {
 
   return (
     <>
+      <Show when={!bare()}>
       <div class="links-head">
         <p class="links-totals quiet">
           <Show when={!totals.error && totals.latest} fallback={<span>&nbsp;</span>}>
@@ -117,6 +122,7 @@ export function LinksTable(): JSX.Element {
         </button>
       </div>
       <Filters filter={filter()} />
+      </Show>
       <DataTable
         label="Links"
         noun="link"
@@ -146,9 +152,14 @@ export function LinksTable(): JSX.Element {
             <Empty
               title="No links yet"
               action={
-                <button type="button" class="button primary" onClick={toTry}>
-                  Shorten the first one
-                </button>
+                <>
+                  <button type="button" class="button primary" onClick={toTry}>
+                    Shorten the first one
+                  </button>
+                  <button type="button" class="button" onClick={() => setImporting(true)}>
+                    Import a file
+                  </button>
+                </>
               }
             >
               A link gives a long address a short one, and counts who comes by.

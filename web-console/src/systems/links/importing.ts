@@ -44,12 +44,13 @@ const COLUMNS: Record<string, keyof LinkInput> = {
 
 const SMALLEST_BATCH = 100;
 const LARGEST_BATCH = 5000;
-const AIM_MS = 500;
+const QUICK_MS = 500;
+const SLOW_MS = 2000;
 
 /** The next batch's size: double while batches are quick, halve when they are slow. */
 export function nextSize(size: number, tookMs: number): number {
-  if (tookMs < AIM_MS / 2) return Math.min(LARGEST_BATCH, size * 2);
-  return tookMs > AIM_MS * 2 ? Math.max(SMALLEST_BATCH, Math.floor(size / 2)) : size;
+  if (tookMs < QUICK_MS) return Math.min(LARGEST_BATCH, size * 2);
+  return tookMs > SLOW_MS ? Math.max(SMALLEST_BATCH, Math.floor(size / 2)) : size;
 }
 
 export const FIRST_BATCH = SMALLEST_BATCH;
