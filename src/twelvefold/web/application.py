@@ -72,7 +72,7 @@ class Application:
         guard: Guard | None = None,
         gate: Gate | None = None,
         observer: Observer | None = None,
-        metrics: Callable[[], bytes] | None = None,
+        metrics: Callable[[], Awaitable[bytes]] | None = None,
         console: Path | None = None,
         version: str = "",
         request_seconds: float = 30.0,
@@ -233,7 +233,7 @@ class Application:
         await reply(scope, send, 200 if ready else 503, body, headers)
 
     async def _send_metrics(self, scope: dict[str, Any], _receive: Any, send: Any) -> None:
-        body = self._metrics() if self._metrics else b""
+        body = await self._metrics() if self._metrics else b""
         await reply(scope, send, 200, body, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")])
 
     @cached_property
