@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from twelvefold.engines.embedded import DataFolder, EngineUrls, MemoryLimits, Supervisor
-from twelvefold.engines.embedded.account import CAP_DAC_READ_SEARCH, choose_account
+from twelvefold.engines.embedded.account import CAP_DAC_READ_SEARCH, Account, choose_account
 from twelvefold.engines.embedded.process import ChildProcess, until
 from twelvefold.engines.embedded.server import postgres_program
 from twelvefold.kernel.errors import EngineUnavailableError, RefusedError
@@ -182,26 +182,72 @@ def test_an_unknown_user_is_refused(tmp_path: Path) -> None:
         choose_account(tmp_path, [], user="nobody-like-this")
 
 
-@as_root
-def test_it_runs_as_an_ordinary_user_too(tmp_path: Path) -> None:
-    """A parent that is not root: no account is chosen, servers run as itself."""
-    account = choose_account(tmp_path / "data", [Path(sys.executable).resolve()])
-    assert account is not None
+ORDINARY = """
+import os, psutil, sys
+from pathlib import Path
+from twelvefold.engines.embedded import DataFolder, Supervisor
+from twelvefold.kernel.errors import EngineUnavailableError
+with DataFolder.open(Path(sys.argv[1])) as folder:
+    supervisor = Supervisor(folder)
+    try:
+        supervisor.start()
+    except EngineUnavailableError as error:
+        print(error.message)
+    uids = {psutil.Process(pid).uids().real for pid in supervisor.pids().values()}
+    print("as itself", uids == {os.getuid()}, os.getuid() != 0)
+    supervisor.stop()
+"""
+
+
+def as_account(account: Account, tmp_path: Path) -> list[str]:
     home = tmp_path / "home"
     home.mkdir()
     account.own(home)
-    code = (
-        "import os, psutil; from pathlib import Path; from twelvefold.engines.embedded import *\n"
-        f"with DataFolder.open(Path({str(home / 'data')!r})) as folder:\n"
-        "  s = Supervisor(folder); s.start()\n"
-        "  uids = {psutil.Process(pid).uids().real for pid in s.pids().values()}\n"
-        "  print('uids', uids == {os.getuid()}, os.getuid() != 0)\n"
-        "  s.stop()"
-    )
-    child = ChildProcess("ordinary", [sys.executable, "-c", code], log=tmp_path / "log", account=account)
+    argv = [sys.executable, "-c", ORDINARY, str(home / "data")]
+    child = ChildProcess("ordinary", argv, log=tmp_path / "log", account=account)
     child.start()
     assert child.wait(DEADLINE)
-    assert child.log_tail() == ["uids True True"]
+    return child.log_tail()
+
+
+@as_root
+def test_it_runs_as_an_ordinary_user_too(tmp_path: Path) -> None:
+    account = choose_account(tmp_path / "data", [Path(sys.executable).resolve()])
+    assert account is not None
+    assert as_account(account, tmp_path) == ["as itself True True"]
+
+
+@as_root
+def test_a_user_without_a_name_is_told_what_is_missing(tmp_path: Path) -> None:
+    """As in containers that are given any number as their user."""
+    account = Account(54_321, 54_321, capability=CAP_DAC_READ_SEARCH)
+    said = as_account(account, tmp_path)
+    assert said[0].endswith("user 54321 has no name in /etc/passwd, which initdb needs; add a line for it")
+
+
+def test_a_users_settings_count_but_not_against_durability(folder: DataFolder) -> None:
+    supervisor = running(folder, "database")
+    supervisor.start()
+    supervisor.stop()
+    (folder.path / "postgres" / "postgresql.user.conf").write_text(
+        "work_mem = 7MB\nfsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
+    )
+    urls = supervisor.start()
+    names = ("work_mem", "fsync", "synchronous_commit", "full_page_writes")
+    assert [sql(urls.database, f"SHOW {name}") for name in names] == ["7MB", "on", "on", "on"]
+    supervisor.stop()
+
+
+def test_the_log_holds_no_rows_and_no_statements(folder: DataFolder) -> None:
+    supervisor = running(folder, "database")
+    urls = supervisor.start()
+    sql(urls.database, "CREATE TABLE t (s text PRIMARY KEY); INSERT INTO t VALUES ('private')")
+    with pytest.raises(subprocess.CalledProcessError):
+        sql(urls.database, "INSERT INTO t VALUES ('private')")
+    supervisor.stop()
+    log = (folder.path / "logs" / "database.log").read_text()
+    assert 'duplicate key value violates unique constraint "t_pkey"' in log
+    assert "private" not in log
 
 
 @pytest.mark.drill
@@ -337,13 +383,14 @@ def test_an_old_server_that_was_stopped_is_ended(tmp_path: Path) -> None:
         assert valkey(urls.log, "PING") == b"+PONG\r\n"
 
 
-def test_stale_pid_files_and_sockets_do_not_matter(folder: DataFolder) -> None:
+def test_stale_pid_files_and_sockets_do_not_matter(folder: DataFolder, supervisor: Supervisor) -> None:
+    other = supervisor.pids()["cache"]
     supervisor = running(folder, "database", "valkey")
     urls = supervisor.start()
     pid_file = (folder.path / "postgres" / "postmaster.pid").read_text().splitlines()
     supervisor.stop()
     # As after a container's restart: the pid now belongs to another program of the same user.
-    pid_file[0] = str(os.getpid())
+    pid_file[0] = str(other)
     (folder.path / "postgres" / "postmaster.pid").write_text("\n".join(pid_file) + "\n")
     for url in (urls.database, urls.valkey):
         path = (
