@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
@@ -36,11 +36,16 @@ _FIRST_ERROR: Final = 400
 _JSON: Final = (b"content-type", b"application/json")
 
 
-class Observer:
+class Observer(Protocol):
     """Told about each request of the ordinary path; the traffic counters are one."""
 
     def finished(self, system: str, seconds: float, status: int) -> None:
         """A response has begun (or failed) after `seconds`."""
+
+
+class _NobodyWatches:
+    def finished(self, system: str, seconds: float, status: int) -> None:
+        pass
 
 
 class Application:
@@ -81,7 +86,7 @@ class Application:
         self._hub = hub
         self._sockets = SocketRoutes((*sockets, *(route for mount in mounts for route in mount.sockets)))
         self._gate = gate
-        self._observer = observer or Observer()
+        self._observer = observer or _NobodyWatches()
         self._metrics = metrics
         self._readiness = readiness
         self._request_seconds = request_seconds

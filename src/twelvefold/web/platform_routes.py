@@ -39,11 +39,25 @@ class SystemCard(msgspec.Struct, frozen=True, kw_only=True):
 class EngineState(Protocol):
     """How an engine is. `latency_ms` is None while it does not answer."""
 
-    name: str
-    kind: str
-    healthy: bool
-    detail: str
-    latency_ms: float | None
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def kind(self) -> str:
+        """`embedded` or `external`."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it answers."""
+
+    @property
+    def detail(self) -> str:
+        """What is wrong, if it is not."""
+
+    @property
+    def latency_ms(self) -> float | None:
+        """How long it took to answer."""
 
 
 class SystemStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from twelvefold.engines.realtime.contract import OnGap, OnMessage
-from twelvefold.engines.valkey import Subscription, Valkey
+from twelvefold.engines.valkey import ClusterSubscription, Subscription, Valkey
 
 _log = structlog.get_logger("realtime")
 
@@ -49,7 +49,7 @@ class ValkeyPubSub:
     def __init__(self, valkey: Valkey, *, sharded: bool) -> None:
         self._valkey = valkey
         self._verb = "SPUBLISH" if sharded else "PUBLISH"
-        self._subscription: Subscription | None = None
+        self._subscription: Subscription | ClusterSubscription | None = None
         self._subscribers: dict[bytes, list[ChannelSubscriber]] = {}
         self._joining: dict[bytes, asyncio.Task[None]] = {}
         self.lost = 0
@@ -102,7 +102,7 @@ class ValkeyPubSub:
         await asyncio.gather(*self._joining.values(), return_exceptions=True)
 
     @property
-    def _listening(self) -> Subscription:
+    def _listening(self) -> Subscription | ClusterSubscription:
         assert self._subscription is not None
         return self._subscription
 

@@ -14,8 +14,9 @@ from twelvefold.engines.log import Consumer, Entry
 from twelvefold.kernel.clock import Clock
 from twelvefold.kernel.errors import TwelvefoldError
 from twelvefold.kernel.retry import Backoff
+from twelvefold.systems.links.click_batches import hour_counts, watched_facts
 from twelvefold.systems.links.click_codec import MalformedClickBatchError, decode
-from twelvefold.systems.links.click_enrichment import Enriched, Enricher, hour_counts, watched_facts
+from twelvefold.systems.links.click_enrichment import Enriched, Enricher
 from twelvefold.systems.links.service.live import LiveClick, LiveClicks, Watches
 from twelvefold.systems.links.settings import LinksSettings
 from twelvefold.systems.links.store.clicks import DAY_MS, ClickStore
@@ -51,6 +52,8 @@ class ClickWorker:
         self._watches = watches
         self._clock = clock
         self.counted = 0
+        self.lag = 0
+        """Batches that wait, as of the last turn; for the overview."""
 
     async def run(self) -> None:
         """Work until cancelled; trouble is waited out, never skipped over."""
@@ -70,6 +73,7 @@ class ClickWorker:
         entries = list(entries) or list(await self._consumer.fetch(FETCH_BATCHES, FETCH_SECONDS))
         if entries:
             await self.count(entries)
+        self.lag = await self._consumer.lag()
 
     async def count(self, entries: Sequence[Entry]) -> None:
         """Count a few batches, whatever of them was counted before, and take them off the log."""
@@ -101,7 +105,7 @@ class ClickWorker:
             counted: dict[int, int] = defaultdict(int)
             bots: dict[int, int] = defaultdict(int)
             for row in watched_facts(enriched, watched):
-                if row.bot:
+                if row.bot or row.preview:
                     bots[row.link_id] += 1
                 else:
                     counted[row.link_id] += 1
@@ -114,7 +118,7 @@ class ClickWorker:
                             device=row.device,
                             browser=row.browser,
                             os=row.os,
-                            bot=row.bot,
+                            bot=row.bot or row.preview,
                         )
                     )
             now = self._clock.now_ms()
