@@ -141,6 +141,8 @@ class Application:
                 )
         except Exception as cause:  # noqa: BLE001  # the last door: whatever it is becomes an answer
             answer.deadline = None
+            if answer.is_gone:
+                return
             await self._fail(cause, answer, scope)
         finally:
             self._observer.finished(system, loop.time() - began, answer.status)
@@ -253,13 +255,15 @@ class Application:
 class _Answer:
     """ASGI's `send`, with the request id and security headers added, and the deadline lifted at its start."""
 
-    __slots__ = ("_request_id", "_seconds", "_send", "deadline", "headers", "is_bare", "status")
+    __slots__ = ("_request_id", "_seconds", "_send", "deadline", "headers", "is_bare", "is_gone", "status")
 
     def __init__(self, send: Any, request_id: str, seconds: float, *, is_bare: bool) -> None:
         self._send = send
         self._request_id = request_id.encode()
         self._seconds = seconds
         self.is_bare = is_bare
+        self.is_gone = False
+        """Nobody will read the rest."""
         self.headers: list[tuple[bytes, bytes]] = []
         self.status = 0
         self.deadline: asyncio.Timeout | None = None
@@ -274,7 +278,11 @@ class _Answer:
             message["headers"] = headers
             if self.deadline is not None:
                 self.deadline.reschedule(None)
-        await self._send(message)
+        try:
+            await self._send(message)
+        except OSError:
+            self.is_gone = True
+            raise
 
     def hearing(self, receive: Any) -> Any:
         """ASGI's `receive`; the deadline counts from the last byte of the body."""

@@ -240,7 +240,8 @@ class FastLaneProtocol(HttpConnection):
             self._hold(data)
             return
         start = 0
-        if self._stage == BETWEEN and self._nothing_in_flight():
+        hall = self.hall
+        if self._stage == BETWEEN and (hall.lane or hall.body_lanes) and self._nothing_in_flight():
             start = self._walk(data)
         if start < len(data):
             self._disarm()
