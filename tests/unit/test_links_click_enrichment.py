@@ -96,7 +96,7 @@ batches = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(batches, st.integers(0, 2))
 def test_columns_say_what_each_head_says(sent, hops):
     enriched = enrich(*sent, trusted_hops=hops)
@@ -121,7 +121,7 @@ def test_columns_say_what_each_head_says(sent, hops):
         assert (fact.visitor == 0) == (visit.bot or visit.preview)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(batches)
 def test_counts_are_those_of_a_loop_over_facts(sent):
     enriched = enrich(*sent)
