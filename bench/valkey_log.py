@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import uvloop
-from bench.valkey_client import cpu_seconds, server_binary
 
+from bench.valkey_client import cpu_seconds, server_binary
 from twelvefold.engines.log import SpooledPublisher, SpoolLimits, ValkeyStreams, unpack
 from twelvefold.engines.realtime import ValkeyPubSub
 from twelvefold.engines.valkey import Valkey

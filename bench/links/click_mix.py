@@ -94,7 +94,10 @@ def clicks(
     `forwarded` puts each visitor's address into X-Forwarded-For behind one proxy, as seen in production.
     """
     draw = random.Random(seed)
-    agents, tongues = user_agents(), ["en-US,en;q=0.9", "de-DE,de;q=0.9,en;q=0.8", "fr", "ja-JP", "es-ES,es;q=0.8"]
+    agents, tongues = (
+        user_agents(),
+        ["en-US,en;q=0.9", "de-DE,de;q=0.9,en;q=0.8", "fr", "ja-JP", "es-ES,es;q=0.8"],
+    )
     addresses = [".".join(str(draw.randint(1, 223)) for _ in range(4)) for _ in range(ADDRESSES)]
     households = [
         [(draw.choice(agents), draw.choice(tongues)) for _ in range(draw.randint(1, 3))] for _ in addresses
