@@ -108,6 +108,8 @@ class ValkeyStreams:
         limits = self._limits
         if durable and Capability.DURABLE not in self._capabilities:
             raise RefusedError(f"this log does not {Capability.DURABLE.value}")
+        if batch is not None and batch.sequence < 1:
+            raise ValueError(f"the sequence of a batch is 1 or more, not {batch.sequence}")
         if not records:
             return []
         largest = max(map(len, records))
@@ -247,11 +249,13 @@ def _not_fsynced(engine: str, fence: Any) -> EngineUnavailableError | None:
 
 
 async def _capabilities(valkey: Valkey) -> frozenset[Capability]:
-    capabilities = {Capability.ERASES, Capability.DEDUPLICATES, Capability.COUNTS_DELIVERIES}
-    info: bytes = await valkey.call("INFO", "persistence", "memory")
-    facts = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
-    if facts.get("aof_enabled") == "1":
-        capabilities.add(Capability.DURABLE)
-    if facts.get("maxmemory_policy", "noeviction") == "noeviction" or facts.get("maxmemory") == "0":
-        capabilities.add(Capability.RETAINS)
-    return frozenset(capabilities)
+    """What every server of it can do."""
+    capabilities = frozenset(Capability)
+    for node in valkey.nodes:
+        info: bytes = await node.call("INFO", "persistence", "memory")
+        facts = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
+        if facts.get("aof_enabled") != "1":
+            capabilities -= {Capability.DURABLE}
+        if facts.get("maxmemory_policy", "noeviction") != "noeviction" and facts.get("maxmemory") != "0":
+            capabilities -= {Capability.RETAINS}
+    return capabilities
