@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV ?= .venv
 PY := $(VENV)/bin/python
 BIN := $(VENV)/bin
-export PYTHONDONTWRITEBYTECODE ?= 0
+export UV_COMPILE_BYTECODE = 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup up console check format lint types layers test unit bench drills lock clean
@@ -32,14 +32,14 @@ check: $(VENV)/.ready ## Format, lint, types, layers, locks, licences, unit test
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -q tests/unit
+	@$(BIN)/pytest -q -n 2 tests/unit
 
 format: $(VENV)/.ready ## Format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 unit: $(VENV)/.ready ## Only the unit tests
-	@$(BIN)/pytest -q tests/unit
+	@$(BIN)/pytest -q -n 2 tests/unit
 
 test: setup ## Every test that this machine can run; the last lines say what it could not
 	@$(BIN)/pytest

@@ -1,6 +1,6 @@
 // Every drill, what it proves, and the command that runs it: gathered from the blueprints of the running systems.
 import { createMemo, createResource, For, type JSX, Match, Show, Switch } from "solid-js";
-import type { Card, Guarantee } from "../api/contracts";
+import { type Card, drillCommand } from "../api/contracts";
 import { get } from "../api/http";
 import { status } from "../api/live";
 import { Command, LastRun, Skeleton } from "../parts/basics";
@@ -11,7 +11,7 @@ import { Link } from "../router";
 interface Drill {
   command: string;
   proves: string[];
-  lastRun: string | null;
+  lastRun: string | null | undefined;
 }
 
 export default function Drills(): JSX.Element {
@@ -84,9 +84,9 @@ function DrillItem(props: { drill: Drill }): JSX.Element {
 /** One drill may prove several promises; it is listed once. */
 function drillsOf(card: Card): Drill[] {
   const drills = new Map<string, Drill>();
-  for (const { drill, promise, last_run } of card.guarantees as readonly Guarantee[]) {
+  for (const { drill, promise, last_run } of card.guarantees) {
     if (!drill) continue;
-    const known = drills.get(drill) ?? { command: drill, proves: [], lastRun: last_run };
+    const known = drills.get(drill) ?? { command: drillCommand(drill), proves: [], lastRun: last_run };
     known.proves.push(promise);
     drills.set(drill, known);
   }

@@ -1,6 +1,6 @@
 // The parts of a system's page that its blueprint card fills: guarantees, trade-offs, ways to connect.
 import { createSignal, For, type JSX, Show } from "solid-js";
-import type { Card, Guarantee, TradeOff } from "../api/contracts";
+import { type Card, drillCommand, type Guarantee, type TradeOff } from "../api/contracts";
 import { Command, LastRun } from "./basics";
 import { Icon } from "./icons";
 import { Inline, Markdown } from "./Markdown";
@@ -20,7 +20,7 @@ export function Guarantees(props: { guarantees: readonly Guarantee[] }): JSX.Ele
               <Show when={guarantee.drill} fallback={<p class="quiet">Proven by the tests.</p>}>
                 {(drill) => (
                   <div class="guarantee-proof">
-                    <Command text={drill()} />
+                    <Command text={drillCommand(drill())} />
                     <LastRun at={guarantee.last_run} />
                   </div>
                 )}
