@@ -8,21 +8,19 @@ client gets the same bytes from both paths, however its packets are cut, and in 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import structlog
 
 from twelvefold.web.connection import BETWEEN, HttpConnection
-from twelvefold.web.hall import Hall
 from twelvefold.web.heads import host_of_tail, length_of_head
-from twelvefold.web.histogram import LaneTimings, bucket_of
+from twelvefold.web.histogram import bucket_of
+from twelvefold.web.lanes import FastHall, KnownTails, LaneContext
 from twelvefold.web.problem import RequestTimeoutError
 
 log = structlog.get_logger("web")
-
-Done = Callable[[bytes | None], None]
 
 MAX_PARTIAL_BYTES: Final = 2 * 1024
 """An unfinished head up to this size waits for its rest here; the parser takes longer ones."""
@@ -31,71 +29,6 @@ _GET: Final = b"GET /"
 _HEAD_END: Final = b"\r\n\r\n"
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _SEGMENT = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=:@]+")
-
-
-class LaneContext(Protocol):
-    """What a lane knows about one tail: the host, the client and its headers, read once."""
-
-    def answer(self, segment: bytes, /) -> bytes | None:
-        """The whole response for `GET /segment`, or None. Synchronous, at most a few microseconds.
-
-        `segment` is unchecked: anything may stand in it. Answer only what you know by exact match, and
-        count it: what you return is written at once. None: `start` is asked.
-        """
-
-    def start(self, segment: bytes, done: Done, /) -> bool:
-        """Begin to make the answer for a well-formed `segment`; False sends it down the ordinary path.
-
-        After True, call `done` exactly once, with the response or with None for the ordinary path. It
-        may be called at any time, also before `start` returns and after the client has gone; it never
-        raises. Bound the wait yourself: the connection answers nothing else meanwhile.
-        """
-
-
-class Lane(Protocol):
-    """A system's hot requests: `GET` of one path segment at the root."""
-
-    def context(self, host: bytes, tail: bytes, client: str) -> LaneContext | None:
-        """Judge a new `tail`; None sends its requests down the ordinary path.
-
-        `host` is the Host header as sent, `tail` everything from the space before `HTTP/1.1` to the
-        empty line, `client` the peer's address without port ("" on a unix socket).
-        """
-
-
-class BodyLane(Protocol):
-    """A system's hot request with a body, registered for one exact method and path."""
-
-    def answer(self, head: bytes, body: bytes, client: str, /) -> bytes | None:
-        """The whole response, or None for `start`. `head` ends with the empty line; `body` is complete."""
-
-    def start(self, head: bytes, body: bytes, client: str, done: Done, /) -> bool:
-        """As `LaneContext.start`."""
-
-
-class FastHall(Hall):
-    """A hall with lanes.
-
-    Args:
-        lane: who answers `GET /segment`.
-        timings: gets how long that takes.
-        body_lanes: by request line as sent, `b"POST /v1/limiter/check HTTP/1.1"`.
-    """
-
-    __slots__ = ("body_lanes", "lane", "timings")
-
-    def __init__(
-        self,
-        *args: Any,
-        lane: Lane | None = None,
-        body_lanes: Mapping[bytes, BodyLane] | None = None,
-        timings: LaneTimings | None = None,
-        **more: Any,
-    ) -> None:
-        super().__init__(*args, **more)
-        self.lane = lane
-        self.body_lanes = dict(body_lanes or {})
-        self.timings = timings or LaneTimings()
 
 
 class _Waiting:
@@ -130,8 +63,8 @@ class FastLaneProtocol(HttpConnection):
     """See the module."""
 
     __slots__ = (
-        "_answer", "_client", "_context", "_known_head", "_known_length", "_known_tail", "_overhead", "_partial",
-        "_tail", "_write", "waiting",
+        "_answer", "_client", "_context", "_contexts", "_known_head", "_known_length", "_known_tail", "_overhead",
+        "_partial", "_tail", "_write", "waiting",
     )  # fmt: skip
 
     hall: FastHall
@@ -141,6 +74,7 @@ class FastLaneProtocol(HttpConnection):
         self.waiting: _Waiting | None = None
         self._partial = b""
         self._context: LaneContext | None = None
+        self._contexts: KnownTails = _NO_TAILS
         self._known_tail = b""
         self._known_head = b""
         self._known_length = -1
@@ -163,6 +97,15 @@ class FastLaneProtocol(HttpConnection):
                 self._write(response)
                 self.heard = True
                 return
+        elif self._overhead > 0:  # armed, but these headers are not the last ones
+            space = data.find(b" ", 5)
+            context = self._contexts.get(data[space:])
+            if context is not None and data.startswith(_GET):
+                response = context.answer(data[5:space])
+                if response is not None:
+                    self._write(response)
+                    self.heard = True
+                    return
         self._receive(data)
 
     def connection_made(self, transport: Any) -> None:
@@ -342,12 +285,16 @@ class FastLaneProtocol(HttpConnection):
     def _context_for(self, tail: bytes) -> LaneContext | None:
         if tail == self._known_tail:
             return self._context
-        self._known_tail = tail
-        self._context = None
+        context = self._contexts.get(tail)
         lane = self.hall.lane
-        if lane is not None and (host := host_of_tail(tail)) is not None:
-            self._context = lane.context(host, tail, self._client)
-        return self._context
+        if context is None and lane is not None and (host := host_of_tail(tail)) is not None:
+            context = lane.context(host, tail, self._client)
+            if self._known_tail and context is not None:
+                # A second kind of headers on one connection: a proxy, or a browser with cookies.
+                self._contexts = self.hall.known_tails.add(self._client, tail, context)
+        self._known_tail = tail
+        self._context = context
+        return context
 
     def _arm(self) -> None:
         assert self._context is not None
@@ -357,6 +304,9 @@ class FastLaneProtocol(HttpConnection):
 
     def _disarm(self) -> None:
         self._overhead = -1
+
+
+_NO_TAILS: Final = KnownTails()
 
 
 def _nothing(_: bytes) -> bytes | None:
