@@ -10,7 +10,7 @@ client gets the same bytes from both paths, however its packets are cut, and in 
 import re
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -26,9 +26,33 @@ MAX_PARTIAL_BYTES: Final = 2 * 1024
 """An unfinished head up to this size waits for its rest here; the parser takes longer ones."""
 
 _GET: Final = b"GET /"
+_VERSION: Final = b" HTTP/1.1\r\n"
 _HEAD_END: Final = b"\r\n\r\n"
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _SEGMENT = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=:@]+")
+
+
+Answer = Callable[[bytes], bytes | None]
+
+
+class Tails(Protocol):
+    """What the hot path asks for the context of header fields."""
+
+    def get(self, fields: bytes, /) -> "Answering | None":
+        """The context, if these fields are known."""
+
+
+class Answering(Protocol):
+    """What the hot path needs of a context."""
+
+    @property
+    def answer(self) -> Answer:
+        """See `LaneContext.answer`."""
+
+
+_PROBE = bytes(bytearray(b"probe"))
+if _PROBE.removeprefix(b"q") is not _PROBE or _PROBE.removesuffix(b"q") is not _PROBE:
+    raise ImportError("the fast lane needs an interpreter whose bytes give themselves back uncut")
 
 
 class _Waiting:
@@ -59,11 +83,38 @@ class _Waiting:
             connection.transport.abort()
 
 
+class _Timed:
+    """Stands in for a connection's known tails, or its answer, for one answer, and takes the time."""
+
+    __slots__ = ("_answer", "_began", "_connection", "_context", "_hot")
+
+    def __init__(self, connection: "FastLaneProtocol", hot: Tails, answer: Answer) -> None:
+        self._connection = connection
+        self._hot = hot
+        self._answer = answer
+        self._context: LaneContext | None = None
+        self._began = 0.0
+
+    def get(self, fields: bytes) -> "_Timed | None":
+        self._began = perf_counter()
+        self._context = self._hot.get(fields)  # type: ignore[assignment]  # never one of ourselves
+        return None if self._context is None else self
+
+    def answer(self, segment: bytes) -> bytes | None:
+        if self._context is None:
+            self._began = perf_counter()
+        answer = self._answer if self._context is None else self._context.answer
+        response = answer(segment)
+        if response is not None:
+            self._connection.timed(self._began, self._hot, self._answer)
+        return response
+
+
 class FastLaneProtocol(HttpConnection):
     """See the module."""
 
     __slots__ = (
-        "_answer", "_client", "_context", "_contexts", "_known_head", "_known_length", "_known_tail", "_overhead",
+        "_answer", "_client", "_context", "_contexts", "_hot", "_known_head", "_known_length", "_known_tail",
         "_partial", "_tail", "_write", "waiting",
     )  # fmt: skip
 
@@ -75,33 +126,39 @@ class FastLaneProtocol(HttpConnection):
         self._partial = b""
         self._context: LaneContext | None = None
         self._contexts: KnownTails = _NO_TAILS
+        self._hot: Tails = _NO_TAILS
         self._known_tail = b""
         self._known_head = b""
         self._known_length = -1
         self._client = ""
         self._tail = b""
-        self._overhead = -1
-        self._answer: Callable[[bytes], bytes | None] = _nothing
+        self._answer: Answer = _nothing
         self._write: Callable[[bytes], None] = _nowhere
 
     def data_received(self, data: bytes) -> None:
         """Answer from the armed context, or look closer.
 
-        Armed means: nothing is in flight, and `_overhead` is the length of `GET /` plus the known tail,
-        so the difference proves both ends. Disarmed it is -1, which no difference of lengths can be.
+        Armed means that nothing is in flight. With one kind of headers it is `_tail`, cut off at the end
+        as `GET /` is at the beginning (`bytes` gives back the very object where there is nothing to cut);
+        with several it is `_hot`, a dictionary. Disarmed both are empty, and an empty tail cuts nothing.
         """
-        segment = data.removeprefix(_GET).removesuffix(self._tail)
-        if len(data) - len(segment) == self._overhead:
-            response = self._answer(segment)
-            if response is not None:
-                self._write(response)
-                self.heard = True
-                return
-        elif self._overhead > 0:  # armed, but these headers are not the last ones
-            space = data.find(b" ", 5)
-            context = self._contexts.get(data[space:])
-            if context is not None and data.startswith(_GET):
-                response = context.answer(data[5:space])
+        hot = self._hot
+        if hot:
+            head, _, fields = data.partition(_VERSION)
+            context = hot.get(fields)
+            if context is not None:
+                segment = head.removeprefix(_GET)
+                if segment is not head:
+                    response = context.answer(segment)
+                    if response is not None:
+                        self._write(response)
+                        self.heard = True
+                        return
+        else:
+            rest = data.removeprefix(_GET)
+            segment = rest.removesuffix(self._tail)
+            if segment is not rest and rest is not data:
+                response = self._answer(segment)
                 if response is not None:
                     self._write(response)
                     self.heard = True
@@ -144,28 +201,28 @@ class FastLaneProtocol(HttpConnection):
 
     def time_next(self) -> bool:
         """Time the next hot answer, from its look-up to its last byte; False if none is to be expected."""
-        if self._overhead < 0:
+        if not self._tail:
             return False
-        answer, write, timings = self._answer, self._write, self.hall.timings
-
-        def timed(segment: bytes) -> bytes | None:
-            began = perf_counter()
-            response = answer(segment)
-            if response is not None:
-                self._answer = answer
-                self._write = finish(began)
-            return response
-
-        def finish(began: float) -> Callable[[bytes], None]:
-            def timed_write(data: bytes) -> None:
-                self._write = write
-                write(data)
-                timings.sampled[bucket_of(perf_counter() - began)] += 1
-
-            return timed_write
-
-        self._answer = timed
+        timed = _Timed(self, self._hot, self._answer)
+        if self._hot:
+            self._hot = timed
+        else:
+            self._answer = timed.answer
         return True
+
+    def timed(self, began: float, hot: Tails, answer: Answer) -> None:
+        """A timed answer is about to be written: all is as before from the next one on."""
+        write, timings = self._write, self.hall.timings
+
+        def timed_write(data: bytes) -> None:
+            self._write = write
+            write(data)
+            timings.sampled[bucket_of(perf_counter() - began)] += 1
+
+        self._write = timed_write
+        if self._tail:
+            self._hot = hot
+            self._answer = answer
 
     def sweep(self, now: float) -> None:
         """As for every connection; an unfinished head may wait here, too."""
@@ -285,7 +342,7 @@ class FastLaneProtocol(HttpConnection):
     def _context_for(self, tail: bytes) -> LaneContext | None:
         if tail == self._known_tail:
             return self._context
-        context = self._contexts.get(tail)
+        context = self._contexts.get(tail[len(_VERSION) :])
         lane = self.hall.lane
         if context is None and lane is not None and (host := host_of_tail(tail)) is not None:
             context = lane.context(host, tail, self._client)
@@ -298,12 +355,13 @@ class FastLaneProtocol(HttpConnection):
 
     def _arm(self) -> None:
         assert self._context is not None
+        self._hot = self._contexts
         self._tail = self._known_tail
-        self._overhead = len(_GET) + len(self._tail)
         self._answer = self._context.answer
 
     def _disarm(self) -> None:
-        self._overhead = -1
+        self._hot = _NO_TAILS
+        self._tail = b""
 
 
 _NO_TAILS: Final = KnownTails()

@@ -82,7 +82,7 @@ class FastHall(Hall):
 
 
 class KnownTails(dict[bytes, LaneContext]):
-    """Contexts of one client address, by tail. It lives as long as one of its connections."""
+    """Contexts of one client address, by the header fields. It lives as long as one of its connections."""
 
     __slots__ = ("__weakref__",)
 
@@ -100,7 +100,7 @@ class TailCache:
         if known is None:
             known = self._clients[client] = KnownTails()
         if len(tail) <= MAX_KNOWN_TAIL_BYTES:
-            known[tail] = context
+            known[tail.partition(b"\r\n")[2]] = context
             self._count += 1
             if self._count > MAX_KNOWN_TAILS:
                 self._forget()

@@ -354,7 +354,7 @@ async def test_a_connection_that_carries_many_kinds_of_headers_judges_each_once(
 
 
 async def test_what_is_remembered_of_headers_is_bounded_and_goes_with_the_client(
-    connect, fast, lane, monkeypatch
+    connect, fast, monkeypatch, eventually
 ):
     from twelvefold.web import lanes
 
@@ -368,6 +368,5 @@ async def test_what_is_remembered_of_headers_is_bounded_and_goes_with_the_client
     await client.send(HEADED % (b"hot", 7) + POST % (2, b"hi") + HEADED % (b"hot", 49))
     assert [(await client.response())[0] for _ in range(3)] == [302, 200, 302]
     await client.close()
-    while fast.connections:
-        await asyncio.sleep(0)
+    await eventually(lambda: fast.connections == 0)
     assert not list(fast.hall.known_tails._clients)
