@@ -66,7 +66,10 @@ BLUEPRINT = Blueprint(
             drill="python -m drills links",
         ),
         Guarantee(
-            promise="Counted clicks are answered redirects; kill -9 of a web process loses at most 25 ms and a write in flight.",
+            promise=(
+                "Counted clicks are answered redirects; kill -9 of a web process loses at most 25 ms of them "
+                "and the write in flight."
+            ),
             drill="python -m drills links-web",
         ),
         Guarantee(
