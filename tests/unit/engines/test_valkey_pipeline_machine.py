@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from structlog.testing import capture_logs
 
 from twelvefold.engines.valkey.pipeline import Pipeline
 from twelvefold.kernel.errors import EngineUnavailableError, OverloadedError
@@ -53,6 +54,8 @@ class Server:
 class PipelineMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
+        self.logs = capture_logs()  # printing tracebacks would take most of the time
+        self.logs.__enter__()
         self.loop = ManualLoop()
         self.answers: dict[int, list[Any]] = {}
         self.futures: dict[int, asyncio.Future[Any]] = {}
@@ -176,6 +179,7 @@ class PipelineMachine(RuleBasedStateMachine):
         for number, answers in self.answers.items():
             assert len(answers) == 1 or number in self.cancelled
         self.loop.close()
+        self.logs.__exit__(None, None, None)
 
 
 TestPipelineMachine = PipelineMachine.TestCase
