@@ -113,6 +113,7 @@ def measure(
         if wanted(HOT, KUTT, YOURLS):
             bars += _hot(bench, ours, wanted)
         if wanted(LATENCY):
+            ours.warm(bench.codes)
             bars.append(_latency(bench, ours))
         details["resident_memory"] = {name: usage(pids).pss_bytes for name, pids in ours.roles().items()}
     if wanted(MISSES):
@@ -127,7 +128,7 @@ def measure(
 
 def _hot(bench: Bench, ours: Platform, wanted: Callable[..., bool]) -> list[Bar]:
     """Near-cache warm: ours and nginx in turn; then Kutt and YOURLS, each in turn with ours."""
-    wrk(ours.url, bench.requests, seconds=bench.seconds, cpus=bench.load_cpus)
+    ours.warm(bench.codes)
     subject = bench.redirects(ours.port, ours.roles)
     bars: list[Bar] = []
     if wanted(HOT):
@@ -184,7 +185,7 @@ def _misses(bench: Bench) -> Bar:
             server, valkey, port = stack.enter_context(
                 nginx.with_redis(bench.folder / "lua", bench.codes, targets, cpus=bench.server_cpus)
             )
-            wrk(ours.url, bench.requests, seconds=bench.seconds, cpus=bench.load_cpus)
+            ours.warm(bench.codes)  # into Valkey: the near-cache is off
             peer = bench.redirects(port, lambda: _joined(server, valkey))
             found = interleaved({"ours": bench.redirects(ours.port, ours.roles), "peer": peer}, bench.rounds)
     except NotStartedError as error:
