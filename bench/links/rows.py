@@ -108,14 +108,15 @@ def measure(
 
     bars: list[Bar] = []
     details: dict[str, Any] = {}
-    with platform(folder / "data", cpus=bench.server_cpus) as ours:
-        bench.prepare(ours)
-        if wanted(HOT, KUTT, YOURLS):
-            bars += _hot(bench, ours, wanted)
-        if wanted(LATENCY):
-            ours.warm(bench.codes)
-            bars.append(_latency(bench, ours))
-        details["resident_memory"] = {name: usage(pids).pss_bytes for name, pids in ours.roles().items()}
+    if wanted(HOT, MISSES, KUTT, YOURLS, LATENCY, INGEST):
+        with platform(folder / "data", cpus=bench.server_cpus) as ours:
+            bench.prepare(ours)
+            if wanted(HOT, KUTT, YOURLS):
+                bars += _hot(bench, ours, wanted)
+            if wanted(LATENCY):
+                ours.warm(bench.codes)
+                bars.append(_latency(bench, ours))
+            details["resident_memory"] = {name: usage(pids).pss_bytes for name, pids in ours.roles().items()}
     if wanted(MISSES):
         bars.append(_misses(bench))
     if wanted(INGEST):
