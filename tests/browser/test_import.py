@@ -58,10 +58,13 @@ def test_the_columns_of_an_export_are_understood(dialog: Page, api: Any, tmp_pat
     assert api("GET", "/v1/links/page-csv-2")["url"] == "https://example.com/c"
 
 
-def test_an_import_that_is_run_again_makes_no_doubles(dialog: Page, api: Any, tmp_path: Path) -> None:
+def test_an_import_that_reuses_links_makes_no_doubles_when_run_again(
+    dialog: Page, api: Any, tmp_path: Path
+) -> None:
     text = "\n".join(f"https://example.com/{number}" for number in range(20))
     for _ in range(2):
         choose(dialog, tmp_path / "twice.txt", text)
+        dialog.get_by_label("Reuse existing links").check()
         dialog.get_by_role("button", name="Import 20").click()
         dialog.get_by_role("button", name="Done").click()
         dialog.get_by_role("button", name="Import a file").click()

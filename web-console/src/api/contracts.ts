@@ -124,8 +124,3 @@ export interface ApiKey {
   last_used_at: string | null;
   revoked_at: string | null;
 }
-
-/** The command that runs a drill from a checkout. */
-export function drillCommand(drill: string): string {
-  return `python -m drills ${drill.replace(".", " ")}`;
-}

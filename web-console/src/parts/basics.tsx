@@ -18,14 +18,17 @@ export function Moment(props: { at: string | null | undefined; none?: string }):
   );
 }
 
-/** When a drill last ran here, as a sentence of its own. */
-export function LastRun(props: { at: string | null | undefined }): JSX.Element {
+/** The command that runs a drill (`links.counted-clicks`) from a checkout, and when that was last done here. */
+export function DrillRun(props: { drill: string; lastRun: string | null | undefined }): JSX.Element {
   return (
-    <span class="quiet">
-      <Show when={props.at} fallback="Not run on this machine yet">
-        Last run <Moment at={props.at} />
-      </Show>
-    </span>
+    <div class="drill-run">
+      <Command text={`python -m drills ${props.drill.replace(".", " ")}`} />
+      <span class="quiet">
+        <Show when={props.lastRun} fallback="Not run on this machine yet">
+          Last run <Moment at={props.lastRun} />
+        </Show>
+      </span>
+    </div>
   );
 }
 
