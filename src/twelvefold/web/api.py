@@ -1,4 +1,4 @@
-"""The management API: Litestar with our errors, and its description as OpenAPI 3.1.
+"""The management API: Litestar with our errors.
 
 JSON bodies are checked before they are decoded: what is not JSON, not UTF-8, nested without end, or
 carries a NUL (which PostgreSQL cannot store) is the client's mistake, and is told so here, once, for
@@ -54,11 +54,6 @@ def build_api(routers: Sequence[Router], *, version: str, title: str = "Twelvefo
         logging_config=None,
         request_max_body_size=None,  # the connection bounds bodies, by path
     )
-
-
-def describe(api: Litestar) -> bytes:
-    """The OpenAPI 3.1 description as JSON."""
-    return msgspec.json.encode(api.openapi_schema.to_schema())
 
 
 def check_json(body: bytes) -> None:
