@@ -11,10 +11,12 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Litestar, Request, Response, Router
+from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.utils import normalize_path
 
-from twelvefold.kernel.errors import InvalidInputError, MalformedRequestError
+from twelvefold.kernel.errors import InvalidInputError, MalformedRequestError, NotFoundError
 from twelvefold.web.problem import MEDIA_TYPE, UnsupportedMediaTypeError, as_error, problem
 
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -54,6 +56,17 @@ def build_api(routers: Sequence[Router], *, version: str, title: str = "Twelvefo
         logging_config=None,
         request_max_body_size=None,  # the connection bounds bodies, by path
     )
+
+
+def methods_of(api: Litestar, path: str) -> str:
+    """The methods that `path` answers to, comma-separated. Raises `NotFoundError`."""
+    try:
+        api.asgi_router.handle_routing(path=normalize_path(path), method="TRACE")  # which nobody answers to
+    except MethodNotAllowedException as answer:
+        return (answer.headers or {}).get("allow", "")
+    except NotFoundException:
+        pass
+    raise NotFoundError
 
 
 def check_json(body: bytes) -> None:

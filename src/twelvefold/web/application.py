@@ -17,7 +17,7 @@ from litestar import Litestar, Router
 
 from twelvefold.kernel.errors import MalformedRequestError, MethodNotAllowedError, NotFoundError
 from twelvefold.kernel.tenancy import Principal
-from twelvefold.web.api import build_api
+from twelvefold.web.api import build_api, methods_of
 from twelvefold.web.asgi_sockets import AsgiSocket
 from twelvefold.web.description import STYLE, describe, page
 from twelvefold.web.frames import POLICY_VIOLATION
@@ -178,11 +178,16 @@ class Application:
     async def _api(self, scope: dict[str, Any], receive: Any, send: "_Answer") -> None:
         if b"%00" in scope.get("raw_path", b"") or b"%00" in scope["query_string"]:
             raise MalformedRequestError("the address contains a NUL character")
+        if scope["method"] == "OPTIONS":
+            await reply_options(send, methods_of(self.api, scope["path"]))
+            return
         try:
             await self._identify(scope, scope["method"])
         finally:
             gate_headers = scope["state"].get("gate_headers", ())
             send.headers += [(name.encode(), value.encode()) for name, value in gate_headers]
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}  # whoever carries the response leaves its body out
         await self.api(scope, receive, send)  # type: ignore[arg-type]  # Litestar's own names for ASGI's types
 
     # -- WebSockets -----------------------------------------------------------------------------
@@ -324,6 +329,13 @@ async def reply(
         }
     )
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+async def reply_options(send: Any, methods: str) -> None:
+    """What an address answers to (RFC 9110 §9.3.7)."""
+    headers = [(b"allow", methods.encode()), *SECURITY_HEADERS]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _redirect(target: str) -> AsgiApp:
