@@ -1,4 +1,4 @@
-"""The management API: Litestar with our errors, and its description as OpenAPI 3.1.
+"""The management API: Litestar with our errors.
 
 JSON bodies are checked before they are decoded: what is not JSON, not UTF-8, nested without end, or
 carries a NUL (which PostgreSQL cannot store) is the client's mistake, and is told so here, once, for
@@ -11,10 +11,12 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Litestar, Request, Response, Router
+from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.utils import normalize_path
 
-from twelvefold.kernel.errors import InvalidInputError, MalformedRequestError
+from twelvefold.kernel.errors import InvalidInputError, MalformedRequestError, NotFoundError
 from twelvefold.web.problem import MEDIA_TYPE, UnsupportedMediaTypeError, as_error, problem
 
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -56,9 +58,15 @@ def build_api(routers: Sequence[Router], *, version: str, title: str = "Twelvefo
     )
 
 
-def describe(api: Litestar) -> bytes:
-    """The OpenAPI 3.1 description as JSON."""
-    return msgspec.json.encode(api.openapi_schema.to_schema())
+def methods_of(api: Litestar, path: str) -> str:
+    """The methods that `path` answers to, comma-separated. Raises `NotFoundError`."""
+    try:
+        api.asgi_router.handle_routing(path=normalize_path(path), method="TRACE")  # which nobody answers to
+    except MethodNotAllowedException as answer:
+        return (answer.headers or {}).get("allow", "")
+    except NotFoundException:
+        pass
+    raise NotFoundError
 
 
 def check_json(body: bytes) -> None:

@@ -17,15 +17,16 @@ from litestar import Litestar, Router
 
 from twelvefold.kernel.errors import MalformedRequestError, MethodNotAllowedError, NotFoundError
 from twelvefold.kernel.tenancy import Principal
-from twelvefold.web.api import build_api, describe
+from twelvefold.web.api import build_api, methods_of
 from twelvefold.web.asgi_sockets import AsgiSocket
+from twelvefold.web.description import STYLE, describe, page
 from twelvefold.web.frames import POLICY_VIOLATION
 from twelvefold.web.guard import SAFE_METHODS, Gate, Guard, RequestFacts, require
 from twelvefold.web.hub import Hub
 from twelvefold.web.mount import AsgiApp, Mount
 from twelvefold.web.problem import as_error, problem_response, request_id_from
 from twelvefold.web.socket_routes import Accepted, SocketRoute, SocketRoutes, handshake_of
-from twelvefold.web.static import SECURITY_HEADERS, StaticFiles
+from twelvefold.web.static import POLICY, SECURITY_HEADERS, StaticFiles
 
 log = structlog.get_logger("web")
 
@@ -102,6 +103,9 @@ class Application:
             "/readyz": self._readyz,
             "/metrics": self._send_metrics,
             "/openapi.json": self._send_description,
+            "/docs": self._send_docs,
+            "/docs/": _redirect("/docs"),
+            "/docs/style.css": self._send_style,
             "/console": _redirect("/console/"),
             "/": _redirect("/console/"),
         }
@@ -174,11 +178,16 @@ class Application:
     async def _api(self, scope: dict[str, Any], receive: Any, send: "_Answer") -> None:
         if b"%00" in scope.get("raw_path", b"") or b"%00" in scope["query_string"]:
             raise MalformedRequestError("the address contains a NUL character")
+        if scope["method"] == "OPTIONS":
+            await reply_options(send, methods_of(self.api, scope["path"]))
+            return
         try:
             await self._identify(scope, scope["method"])
         finally:
             gate_headers = scope["state"].get("gate_headers", ())
             send.headers += [(name.encode(), value.encode()) for name, value in gate_headers]
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}  # whoever carries the response leaves its body out
         await self.api(scope, receive, send)  # type: ignore[arg-type]  # Litestar's own names for ASGI's types
 
     # -- WebSockets -----------------------------------------------------------------------------
@@ -244,12 +253,22 @@ class Application:
         await reply(scope, send, 200, body, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")])
 
     @cached_property
-    def description(self) -> bytes:
+    def description(self) -> dict[str, Any]:
         """The API's description, OpenAPI 3.1."""
         return describe(self.api)
 
     async def _send_description(self, scope: dict[str, Any], _receive: Any, send: Any) -> None:
-        await reply(scope, send, 200, self.description, [_JSON])
+        await reply(scope, send, 200, msgspec.json.encode(self.description), [_JSON])
+
+    async def _send_docs(self, scope: dict[str, Any], _receive: Any, send: Any) -> None:
+        headers = [
+            (b"content-type", b"text/html; charset=utf-8"),
+            (b"content-security-policy", POLICY.encode()),
+        ]
+        await reply(scope, send, 200, page(self.description), headers)
+
+    async def _send_style(self, scope: dict[str, Any], _receive: Any, send: Any) -> None:
+        await reply(scope, send, 200, STYLE.encode(), [(b"content-type", b"text/css; charset=utf-8")])
 
 
 class _Answer:
@@ -310,6 +329,13 @@ async def reply(
         }
     )
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+async def reply_options(send: Any, methods: str) -> None:
+    """What an address answers to (RFC 9110 §9.3.7)."""
+    headers = [(b"allow", methods.encode()), *SECURITY_HEADERS]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _redirect(target: str) -> AsgiApp:

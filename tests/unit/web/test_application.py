@@ -223,6 +223,10 @@ async def test_a_method_that_is_not_there_says_which_are(ask):
     response = await ask("DELETE", "/v1/things")
     problem_in(response, 405, "method_not_allowed")
     assert {"GET", "POST"} <= set(response.headers["allow"].split(", "))
+    options = await ask("OPTIONS", "/v1/things")
+    assert options.status_code == 204
+    assert set(options.headers["allow"].split(", ")) == set(response.headers["allow"].split(", "))
+    problem_in(await ask("OPTIONS", "/v1/nothing"), 404, "not_found")
     response = await ask("POST", "/healthz")
     problem_in(response, 405, "method_not_allowed")
     assert response.headers["allow"] == "GET, HEAD"
@@ -365,3 +369,63 @@ def test_problem_details_cannot_replace_standard_members():
     made = problem(TakenError(status=200, code="x", title="y"), "id")
     told = json.loads(made.body)
     assert (told["status"], told["code"], told["title"]) == (409, "things.taken", "That thing is taken.")
+
+
+async def test_every_operation_is_described_with_the_problem_it_can_answer_with(ask):
+    described = (await ask("GET", "/openapi.json")).json()
+    for item in described["paths"].values():
+        for operation in item.values():
+            for status, response in operation["responses"].items():
+                if not status.startswith("2"):
+                    (content,) = response["content"].items()
+                    assert content == (
+                        "application/problem+json",
+                        {"schema": {"$ref": "#/components/schemas/Problem"}},
+                    )
+            assert "default" in operation["responses"]
+    assert described["components"]["schemas"]["Problem"]["required"]
+
+
+async def test_refused_fields_and_bounds_inside_of_lists_are_described(ask):
+    schemas = (await ask("GET", "/openapi.json")).json()["components"]["schemas"]
+    assert schemas["Thing"]["additionalProperties"] is False
+    assert schemas["Thing"]["properties"]["sizes"]["items"] == {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 100,
+    }
+
+
+async def test_the_reference_needs_neither_scripts_nor_other_servers(ask):
+    page = await ask("GET", "/docs")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "unsafe" not in page.headers["content-security-policy"]
+    assert "<script" not in page.text
+    assert "//" not in page.text.replace("<!doctype", "")
+    for told in ("/v1/things/{thing_id}", "POST", "name: string length ≤ 10", "limit"):
+        assert told in page.text
+    assert (await ask("GET", "/docs/style.css")).headers["content-type"].startswith("text/css")
+
+
+def test_the_reference_escapes_what_it_shows():
+    from twelvefold.web.description import page
+
+    schema = {"type": "string", "format": "<b>"}
+    operation = {
+        "summary": "<script>", "tags": ["<i>"], "responses": {"200": {"content": {"<x>": {"schema": schema}}}},
+        "parameters": [{"name": "<p>", "in": "query", "schema": schema, "description": "&"}],
+    }  # fmt: skip
+    described = {
+        "info": {"title": "<t>", "version": "1"}, "components": {"schemas": {}}, "paths": {"/<y>": {"get": operation}},
+    }  # fmt: skip
+    shown = page(described).decode()
+    for raw in ("<script>", "<i>", "<x>", "<p>&", "<b>", "<t>", "<y>"):
+        assert raw not in shown
+
+
+async def test_head_of_an_api_address_is_get_without_the_body(make, serve, connect):
+    client = await connect(await serve(make()))
+    await client.send(b"HEAD /v1/things HTTP/1.1\r\nHost: s\r\n\r\nGET /v1/things HTTP/1.1\r\nHost: s\r\n\r\n")
+    status, headers, _ = await client.response(head=True)
+    assert (status, headers["content-length"]) == (200, "11")
+    assert (await client.response())[2] == b'{"limit":3}'

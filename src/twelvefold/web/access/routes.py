@@ -17,7 +17,9 @@ from twelvefold.web.guard import SESSION_COOKIE, Guard, cookie_value, principal_
 from twelvefold.web.moments import rfc3339, rfc3339_or_none
 
 Ask = Request[Any, Any, Any]
-Cursor = Annotated[int | None, QueryParameter(description="`next_cursor` of the page before.", ge=1)]
+Cursor = Annotated[
+    int | None, QueryParameter(description="`next_cursor` of the page before.", ge=1, le=(1 << 63) - 1)
+]
 Limit = Annotated[int, QueryParameter(ge=1, le=500)]
 
 
@@ -157,7 +159,7 @@ def _session_routes(access: Access, guard: Guard, secure: bool) -> Router:  # no
             secure=secure,
         )
 
-    @post("/", status_code=200, summary="Log in to the console", security=[])
+    @post("/", status_code=200, summary="Log in to the console", opt={"anonymous": True})
     async def log_in(request: Ask, data: JSONBody[LoginRequest]) -> Response[SessionAnswer]:
         if request.headers.get("origin"):
             guard.require_own_origin(request.scope)
