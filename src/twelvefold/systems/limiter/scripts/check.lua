@@ -38,7 +38,7 @@ local total = #checks
 while at <= total do
   local hits = checks[at]
   local i, d, cost = checks[at + 1], defs[checks[at + 2]], checks[at + 3]
-  while hits == 1 and cost > 0 and d[1] == BUCKET and d[5] == 1 and cost <= d[4] and not has_extras and not dirty[i] do
+  while hits == 1 and cost > 0 and d[1] == BUCKET and d[5] == 1 and cost <= d[4] and not has_extras and not of[i] do
     local interval, tolerance = d[6], d[8]
     local ahead = fast[i]
     if not ahead then
