@@ -7,7 +7,8 @@ import pytest
 import uvloop
 
 from twelvefold.web.limits import Limits
-from twelvefold.web.server import Server, bind
+from twelvefold.web.ports import bind
+from twelvefold.web.server import Server
 
 
 def pytest_asyncio_loop_factories(config, item):
@@ -21,7 +22,7 @@ async def serve():
 
         async def start(app, *, limits=None, **more):
             server = Server(
-                app, sockets=[bind("127.0.0.1", 0)], limits=limits or Limits(drain_seconds=2), **more
+                app, sockets=[bind("127.0.0.1", 0)], limits=limits or Limits(drain_seconds=0.5), **more
             )
             await server.start()
             stack.push_async_callback(server.stop)

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import structlog
 
 from twelvefold.engines.valkey.errors import reply_error_factory
-from twelvefold.engines.valkey.flight import NEVER, Batch, Entry, Timed, answer, late, report_failure
+from twelvefold.engines.valkey.flight import NEVER, Batch, Entry, Timed, answer, drop, late, report_failure
 from twelvefold.engines.valkey.wire import CRLF, HEADS, NOT_YET, Push, Value, encode, encode_into, make_reader
 from twelvefold.kernel.errors import EngineUnavailableError, OverloadedError, TooLargeError, TwelvefoldError
 
@@ -120,6 +120,21 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 raised by the await below; here it only stops the timer
             timed(error)
         return await future
+
+    def send_asking(self, callback: Entry, *args: Value) -> None:
+        """Like `send_with`, right behind an ASKING: to a node that is taking the key's slot over."""
+        if len(self._entries) + 1 >= self._room:
+            raise self._refusal()
+        self._pieces.append(encode(("ASKING",)))
+        if not self._entries:
+            self._loop.call_soon(self._flush)
+        self._entries.append(drop)
+        try:
+            self.send_with(callback, *args)
+        except Exception:
+            self._entries.pop()
+            self._pieces.pop()
+            raise
 
     def _encode(self, args: tuple[Value, ...]) -> None:
         size_bytes = encode_into(self._pieces, args)
@@ -284,7 +299,7 @@ class Pipeline:
             self._stalled = False
             if self._abandon_timer is not None:
                 self._abandon_timer.cancel()
-            self._set_fault("")
+            self.ready()
 
     # The connection's life
 
@@ -304,7 +319,7 @@ class Pipeline:
         self._reader = make_reader(reply_error_factory(self.name))
 
     def ready(self) -> None:
-        """The handshake is done: take calls."""
+        """The handshake is done, or the server is back in step: take calls."""
         self._set_fault("")
 
     def broken(self, reason: str) -> None:

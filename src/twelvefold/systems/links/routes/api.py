@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router, delete, get, patch, post
-from litestar.params import Parameter
+from litestar.params import JSONBody, QueryParameter
 
 from twelvefold.kernel.clock import to_ms
 from twelvefold.kernel.errors import InvalidInputError, MalformedRequestError, TwelvefoldError
@@ -23,19 +23,15 @@ from twelvefold.systems.links.routes.forms import (
     TenantStatsView,
     TopLink,
 )
+from twelvefold.systems.links.routes.parameters import Code, OwnHost
 from twelvefold.systems.links.routes.qr import qr_png, qr_svg
 from twelvefold.systems.links.service import Links
 from twelvefold.systems.links.service.stats import ClickStats
 from twelvefold.web.guard import principal_of, requires
-from twelvefold.web.problem import problem_of
+from twelvefold.web.problem import field_in, problem_of
 
 MAX_BULK_BYTES = 64 * 1024 * 1024
 
-Code = Annotated[str, Parameter(description="The link's code or alias.", max_length=64)]
-OwnHost = Annotated[
-    str | None,
-    Parameter(query="domain", description="One of your own hosts; else the server's.", max_length=260),
-]
 Ask = Request[Any, Any, Any]
 _decode_item = msgspec.json.Decoder(LinkRequest).decode
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -46,7 +42,7 @@ def link_routes(links: Links, stats: ClickStats) -> Router:
     read, write = [requires("links:read")], [requires("links:write")]
 
     @post("/", guards=write, summary="Create a link")
-    async def create(request: Ask, data: LinkRequest) -> Response[LinkView]:
+    async def create(request: Ask, data: JSONBody[LinkRequest]) -> Response[LinkView]:
         link = await links.create(principal_of(request).tenant_id, data.to_contract())
         return Response(LinkView.of(link), status_code=200 if link.existed else 201)
 
@@ -62,14 +58,14 @@ def link_routes(links: Links, stats: ClickStats) -> Router:
     @get("/", guards=read, summary="List and search links")
     async def list_links(
         request: Ask,
-        q: Annotated[str | None, Parameter(max_length=200)] = None,
-        tag: Annotated[str | None, Parameter(max_length=50)] = None,
-        state: State | None = None,
-        cursor: Annotated[str | None, Parameter(max_length=100)] = None,
-        limit: Annotated[int, Parameter(ge=1, le=500)] = 50,
+        q: Annotated[str | None, QueryParameter(max_length=200)] = None,
+        tag: Annotated[str | None, QueryParameter(max_length=50)] = None,
+        in_state: Annotated[State | None, QueryParameter(name="state")] = None,
+        cursor: Annotated[str | None, QueryParameter(max_length=100)] = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=500)] = 50,
     ) -> LinkList:
         page = await links.list(
-            principal_of(request).tenant_id, text=q, tag=tag, state=state, cursor=cursor, limit=limit
+            principal_of(request).tenant_id, text=q, tag=tag, state=in_state, cursor=cursor, limit=limit
         )
         return LinkList([LinkView.of(link) for link in page.items], page.next_cursor)
 
@@ -84,7 +80,7 @@ def link_routes(links: Links, stats: ClickStats) -> Router:
         return LinkView.of(await links.get(principal_of(request).tenant_id, code, domain))
 
     @patch("/{code:str}", guards=write, summary="Change a link")
-    async def change(request: Ask, code: Code, data: LinkPatch, domain: OwnHost = None) -> LinkView:
+    async def change(request: Ask, code: Code, data: JSONBody[LinkPatch], domain: OwnHost = None) -> LinkView:
         try:
             wanted = data.to_contract()
         except ValueError as error:
@@ -114,7 +110,7 @@ def link_routes(links: Links, stats: ClickStats) -> Router:
         request: Ask,
         code: Code,
         domain: OwnHost = None,
-        scale: Annotated[int, Parameter(ge=1, le=32)] = 8,
+        scale: Annotated[int, QueryParameter(ge=1, le=32)] = 8,
     ) -> bytes:
         link = await links.get(principal_of(request).tenant_id, code, domain)
         return qr_png(link.short_url, scale)
@@ -124,7 +120,7 @@ def link_routes(links: Links, stats: ClickStats) -> Router:
         request: Ask,
         code: Code,
         domain: OwnHost = None,
-        from_: Annotated[datetime | None, Parameter(query="from")] = None,
+        from_: Annotated[datetime | None, QueryParameter(name="from")] = None,
         to: datetime | None = None,
         interval: Interval = "day",
         group: Facet | None = None,
@@ -179,8 +175,7 @@ def read_items(body: bytes) -> Iterator[NewLink | TwelvefoldError]:
 
 
 def _item_error(message: str) -> TwelvefoldError:
-    text, _, path = message.partition(" - at `$.")
-    return InvalidInputError(text, field=path.rstrip("`") or None)
+    return InvalidInputError(message.partition(" - at `$")[0], field=field_in(message))
 
 
 def _moment(moment: datetime | None, field: str) -> int | None:
