@@ -44,8 +44,8 @@ def refund(
     if state is None or cost <= 0:
         return state
     if plan.kind == BUCKET and plan.limit:
-        full_at = state - cost * plan.interval
-        return full_at if full_at > now * plan.scale else None
+        ahead = _ahead(plan, state, now) - cost * plan.interval
+        return now * plan.scale + ahead if ahead > 0 else None
     if plan.kind == FIXED:
         start, count = _fixed_now(state, window or window_at(plan, now))
         return (start, max(0, count - cost)) if count > cost else None

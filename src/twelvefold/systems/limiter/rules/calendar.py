@@ -21,7 +21,7 @@ def zone_of(name: str) -> ZoneInfo:
     """The zone. Raises `RuleRefusedError` for a name that the time-zone database does not know."""
     try:
         return ZoneInfo(name)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise RuleRefusedError(
             f"'{name}' is no time zone",
             field="zone",

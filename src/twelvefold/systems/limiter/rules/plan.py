@@ -98,9 +98,9 @@ def check_rule(rule: Rule) -> Rule:
             None,
         ),
         (
-            rule.penalty_seconds > 0 and rule.mode == "leased",
+            rule.penalty_seconds > 0 and rule.mode != "exact",
             "penalty_seconds",
-            "a penalty needs the mode exact or local",
+            "a penalty needs the mode exact",
             None,
         ),
         (

@@ -70,7 +70,7 @@ class SharedState:
 
     Args:
         valkey: of this limiter alone, so that nobody's long command delays a check.
-        deadline_seconds: from a batch's write to its reply.
+        deadline_seconds: after so long without a reply a check fails; from a batch's write to its reply.
     """
 
     def __init__(self, valkey: Valkey, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:

@@ -1,0 +1,18 @@
+"""A limiter over a real Valkey."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from twelvefold.systems.limiter.library import open_limiter
+from twelvefold.systems.limiter.service.limiter import Limiter
+from twelvefold.systems.limiter.settings import LimiterSettings
+
+PATIENT = LimiterSettings(answer_ms=5000)
+"""A busy test machine is no outage."""
+
+
+@pytest.fixture
+async def limiter(valkey_url: str) -> AsyncIterator[Limiter]:
+    async with open_limiter(valkey_url, settings=PATIENT) as limiter:
+        yield limiter
