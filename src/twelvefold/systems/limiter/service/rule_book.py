@@ -53,6 +53,11 @@ class RuleBook:
             bound = self._inline[tenant, rule] = Bound(tenant, rule)
         return bound
 
+    @property
+    def tenants(self) -> list[TenantId]:
+        """Who has stored rules here."""
+        return list(self._rules)
+
     def rules_of(self, tenant: TenantId) -> Sequence[Bound]:
         """All stored rules of a tenant."""
         return list(self._rules.get(tenant, {}).values())
