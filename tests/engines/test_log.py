@@ -125,6 +125,14 @@ async def test_an_append_only_file_turned_off_later_is_an_error_not_a_success(lo
         await log.publish("t", [b"x"])
 
 
+async def test_a_file_that_is_not_fsynced_in_time_is_an_error_not_a_success(log: ValkeyStreams) -> None:
+    await log._valkey.call("CONFIG", "SET", "appendfsync", "no")
+    log._fsync_ms = 20
+    with pytest.raises(EngineUnavailableError, match="not fsynced in time"):
+        await log.publish("t", [b"x"])
+    assert log.connected
+
+
 async def test_a_forgotten_script_is_sent_again_and_fsynced_all_the_same(log: ValkeyStreams) -> None:
     await log._valkey.call("SCRIPT", "FLUSH")
     assert len(await log.publish("t", [b"x", b"y"])) == 2

@@ -310,7 +310,7 @@ def finder() -> Iterator[tuple[KeyFinder, Any]]:
     ["GET a", "get a", "MSET a 1 b 2", "DEL a b c", "EVAL script 2 a b x", "EVALSHA hash 0 x", "BLPOP a b 0",
      "XREAD COUNT 2 STREAMS a b 0 0", "XREADGROUP GROUP g c STREAMS a >", "XINFO STREAM a",
      "ZUNIONSTORE d 2 a b", "OBJECT ENCODING a", "BITOP AND d a b", "XGROUP CREATE a g 0", "RENAME a b",
-     "SINTERCARD 2 a b LIMIT 1", "GEOSEARCHSTORE d a FROMLONLAT 1 1 BYRADIUS 1 km", "SORT a", "LMPOP 2 a b LEFT"],
+     "SINTERCARD 2 a b LIMIT 1", "GEOSEARCHSTORE d a BYRADIUS 1 km", "SORT a", "LMPOP 2 a b LEFT"],
 )  # fmt: skip
 async def test_keys_are_found_where_the_server_finds_them(
     finder: tuple[KeyFinder, ValkeyServer], command: str

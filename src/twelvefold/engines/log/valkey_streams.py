@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from twelvefold.engines.log.contract import BatchId, Capability, DeadLetter, TopicFullError
 from twelvefold.engines.log.topic import TopicKeys, TopicLimits, script_source
@@ -67,7 +68,7 @@ class ValkeyStreams:
         self._source = script_source("publish")
         self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
         self._turn: list[_Publish] = []
-        self._consumers: set[StreamConsumer] = set()
+        self._consumers: WeakSet[StreamConsumer] = WeakSet()
         # Half the deadline: a slow disk is then told apart from a server that does not answer.
         self._fsync_ms = max(1, int(valkey.deadline_seconds * 500))
 
@@ -172,7 +173,7 @@ class ValkeyStreams:
 
     async def close(self) -> None:
         """Wait for what is in flight, and disconnect; consumers too."""
-        for consumer in self._consumers:
+        for consumer in tuple(self._consumers):
             await consumer.close()
         await self._valkey.close()
 

@@ -243,8 +243,8 @@ class _Said:
     """The lines of many heads that say something about a visit.
 
     All heads are joined to one text, and only lines that begin right are cut out of it: two thirds of a
-    browser's lines speak of nothing here, and making no object of them halves the time. `forwarded` has the
-    X-Forwarded-For lines of each head that has some.
+    browser's lines speak of nothing here, and making no object of them halves the time. `forwarded` has what
+    X-Forwarded-For says in each head that has it, several lines as one.
     """
 
     def __init__(self, tails: Sequence[bytes], known: HeaderLines) -> None:
@@ -259,11 +259,13 @@ class _Said:
         heads = np.searchsorted(np.cumsum(sizes), firsts - 1, side="right")
         lines = [text[first:last] for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True)]
 
-        self.forwarded: dict[int, list[bytes]] = {}
+        self.forwarded: dict[int, bytes] = {}
         perhaps_forwarded = beginnings[chosen] == _FORWARDED
-        for n in np.flatnonzero(perhaps_forwarded).tolist():
+        found = np.flatnonzero(perhaps_forwarded)
+        for n, head in zip(found.tolist(), heads[found].tolist(), strict=True):
             if lines[n][:16].lower() == b"x-forwarded-for:":
-                self.forwarded.setdefault(int(heads[n]), []).append(lines[n])
+                before = self.forwarded.get(head)
+                self.forwarded[head] = lines[n][16:] if before is None else before + b"," + lines[n][16:]
         rest = np.flatnonzero(~perhaps_forwarded)
         if len(rest) < len(lines):
             lines = [lines[n] for n in rest.tolist()]

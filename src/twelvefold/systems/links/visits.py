@@ -10,7 +10,6 @@ import hashlib
 import ipaddress
 import re
 from array import array
-from collections.abc import Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -102,8 +101,8 @@ class VisitReader:
             said.setdefault(kind, value)
         agent: Agent = said.get(Kind.AGENT) or read_agent("")
         if self.trusted_hops and Kind.FORWARDED in said:
-            forwarded = [line for line in lines if self.lines[line] == Kind.FORWARDED]
-            client = client_address(client, forwarded, self.trusted_hops)
+            forwarded = [line.partition(b":")[2] for line in lines if self.lines[line] == Kind.FORWARDED]
+            client = client_address(client, b",".join(forwarded), self.trusted_hops)
         return Visit(
             country=self.addresses.country(client),
             referrer=said.get(Kind.REFERRER, ""),
@@ -132,24 +131,30 @@ class Addresses(dict[str, int]):
     def __init__(self, countries: Countries) -> None:
         super().__init__()
         self._source = countries
-        self.make_room(limit=0)
+        self._start()
 
-    def make_room(self, limit: int = CACHED_ADDRESSES) -> None:
+    def make_room(self) -> None:
         """Begin anew when full."""
-        if len(self) >= limit:
-            self.clear()
-            self.countries: dict[str, int] = {}
-            self.country_codes = array("i")
-            self.digests = array("Q")
+        if len(self) >= CACHED_ADDRESSES:
+            self._start()
+
+    def _start(self) -> None:
+        self.clear()
+        self.countries: list[str] = []
+        self.country_codes = array("i")
+        self.digests = array("Q")
 
     def country(self, text: str) -> str:
         """The country of one address."""
-        return list(self.countries)[self.country_codes[self[text]]]
+        number = self[text]
+        return self.countries[self.country_codes[number]]
 
     def __missing__(self, text: str) -> int:
         address = normal_address(text)
         country = self._source.of(address)
-        self.country_codes.append(self.countries.setdefault(country, len(self.countries)))
+        if country not in self.countries:  # a list: there are some 250
+            self.countries.append(country)
+        self.country_codes.append(self.countries.index(country))
         self.digests.frombytes(hashlib.blake2b(address.encode(), digest_size=16).digest())
         self[text] = len(self.country_codes) - 1
         return len(self.country_codes) - 1
@@ -270,16 +275,16 @@ def read_query(query: bytes) -> dict[str, str]:
     return parameters
 
 
-def client_address(peer: str, forwarded: Sequence[bytes], trusted_hops: int) -> str:
+def client_address(peer: str, forwarded: bytes, trusted_hops: int) -> str:
     """The address that the outermost trusted proxy saw.
 
-    `forwarded` are the X-Forwarded-For lines from top to bottom; several mean the same as one with commas.
-    The peer is the innermost proxy; each entry from the right was written by the proxy before it. With fewer
+    `forwarded` is X-Forwarded-For; several of them, from top to bottom, mean the same as one with commas. The
+    peer is the innermost proxy; each entry from the right was written by the proxy before it. With fewer
     entries than proxies, the leftmost is taken: it was still written by one of ours.
     """
-    entries = b",".join([line.partition(b":")[2] for line in forwarded]).split(b",")
     if trusted_hops <= 0:
         return peer
+    entries = forwarded.rsplit(b",", trusted_hops)
     return entries[max(0, len(entries) - trusted_hops)].strip().decode("latin-1")
 
 
