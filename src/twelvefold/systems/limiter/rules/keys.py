@@ -15,24 +15,29 @@ from twelvefold.systems.limiter.contracts import MAX_KEY_BYTES, HitRefusedError,
 
 LONGEST_PLAIN: Final = 80
 _HASH_BYTES: Final = 20
-_MAX_PARTS: Final = 16
+_MAX_PARTS: Final = 32
 
 
 def encode_key(key: Key) -> bytes:
     """`key` as at most 80 bytes. Raises `HitRefusedError` for an empty or oversized one."""
     if type(key) is str:
         try:
-            data = b"=" + key.encode()
+            return encode_bytes(key.encode())
         except UnicodeEncodeError as error:
             raise _refused("the key is not valid Unicode") from error
-        if 1 < len(data) <= LONGEST_PLAIN:
-            return data
-        if len(data) == 1:
-            raise _refused("the key is empty; name whose limit it is")
-    else:
-        data = _encode_parts(key)
-        if len(data) <= LONGEST_PLAIN:
-            return data
+    return _bounded(_encode_parts(key))
+
+
+def encode_bytes(key: bytes) -> bytes:
+    """As `encode_key`, for a key that comes as bytes; the same as for its text, if it is UTF-8."""
+    if not key:
+        raise _refused("the key is empty; name whose limit it is")
+    return b"=" + key if len(key) < LONGEST_PLAIN else _bounded(b"=" + key)
+
+
+def _bounded(data: bytes) -> bytes:
+    if len(data) <= LONGEST_PLAIN:
+        return data
     if len(data) > MAX_KEY_BYTES:
         raise _refused(f"the key has {len(data)} bytes, at most {MAX_KEY_BYTES} are taken")
     return b"#" + hashlib.blake2b(data, digest_size=_HASH_BYTES).hexdigest().encode()

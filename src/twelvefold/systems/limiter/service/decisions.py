@@ -45,6 +45,13 @@ def unlimited(bound: Bound) -> Decision:
     )
 
 
+def unasked(bound: Bound) -> Decision:
+    """A rule that was not asked, because another had refused before; it stands in nobody's way."""
+    if bound.plan is None:
+        return unlimited(bound)
+    return decision_of(bound, Outcome(True, bound.plan.capacity, 0, 0), 0)
+
+
 def degraded(bound: Bound, local: Outcome | None, now_us: int, draw: float) -> Decision:
     """The state cannot be reached. `draw` in [0, 1) spreads the retries of those who are refused."""
     if local is not None:

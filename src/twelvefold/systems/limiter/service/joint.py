@@ -2,7 +2,7 @@
 
 Rules that this process decides come first, as they are free; the exact ones go to the shared state
 together, in one script that checks all and then debits all. Whoever was debited before a refusal is
-given back, and a rule that nobody asked, because another had refused already, is not in the verdict.
+given back; a rule that was not asked, because another had refused already, stands in nobody's way.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from twelvefold.kernel.errors import EngineUnavailableError, OverloadedError
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.limiter.contracts import Decision, Outcome, Verdict
 from twelvefold.systems.limiter.rules.bound import Bound
-from twelvefold.systems.limiter.service.decisions import verdict_of
+from twelvefold.systems.limiter.service.decisions import unasked, verdict_of
 
 Asked = tuple[Bound, bytes, int]
 
@@ -97,4 +97,7 @@ class Joint:
                 bound, key, cost = self._asked[place]
                 if bound.rule.mode != "exact" and not decision.over_limit and not decision.degraded:
                     self._limiter.give_here(bound, key, cost)
-        return verdict_of([self._decisions[place] for place in sorted(self._decisions)])
+        for place, (bound, _, _) in enumerate(self._asked):
+            if place not in self._decisions:
+                self._decisions[place] = unasked(bound)
+        return verdict_of([self._decisions[place] for place in range(len(self._asked))])

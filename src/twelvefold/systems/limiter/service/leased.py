@@ -123,6 +123,10 @@ class LeaseBook:
             slot.left = slot.granted = slot.debt = 0
             slot.until = slot.deny_until = 0.0
 
+    async def held_by_all(self, bound: Bound, key: bytes) -> dict[str, int]:
+        """Units that all nodes hold, by node. Raises `EngineUnavailableError`."""
+        return await self._store.outstanding(bound, key)
+
     @property
     def outstanding(self) -> int:
         """Units that this node holds."""

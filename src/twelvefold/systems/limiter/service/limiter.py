@@ -158,6 +158,16 @@ class Limiter:
 
         return decorate
 
+    async def outstanding(
+        self, rule: str | Rule, key: Key, *, tenant: TenantId = DEFAULT_TENANT
+    ) -> dict[str, int]:
+        """Units of a leased rule that nodes hold now: how far more than the limit can be admitted at worst."""
+        ((bound, suffix, _),) = self.resolve(tenant, (Hit(rule, key, 0),))
+        if bound.rule.mode != "leased":
+            return {}
+        book = self._home if bound.rule.reach == "home" else self._leases
+        return await book.held_by_all(bound, suffix)
+
     # -- places ---------------------------------------------------------------------------------
 
     async def acquire(self, rule: str | Rule, key: Key, *, tenant: TenantId = DEFAULT_TENANT) -> Permit:
