@@ -11,7 +11,7 @@ from twelvefold.kernel.tenancy import Principal, TenantId
 BELIEVED_SECONDS: Final = 1.0
 _MAX_KNOWN: Final = 10_000
 _VERIFY_SECONDS: Final = 2.0
-SCOPE: Final = "limiter:check"
+SCOPE: Final = "limiter:write"
 
 
 class Keys(Protocol):

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router, delete, get, post, put
-from litestar.params import Parameter
+from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from twelvefold.kernel.clock import Clock
 from twelvefold.kernel.errors import InvalidInputError
@@ -37,19 +37,20 @@ from twelvefold.systems.limiter.service.limiter import Limiter
 from twelvefold.systems.limiter.service.replay import MAX_EVENTS, Event, replay
 from twelvefold.systems.limiter.service.rules import RuleService
 from twelvefold.systems.limiter.store.traffic import STEP_SECONDS, TrafficStore
+from twelvefold.web.access.rules import PLATFORM_ADMIN
 from twelvefold.web.guard import principal_of, requires
 
 Ask = Request[Any, Any, Any]
-RuleName = Annotated[str, Parameter(description="The rule's name.", max_length=64)]
-Minutes = Annotated[int, Parameter(ge=1, le=60)]
+RuleName = Annotated[str, PathParameter(description="The rule's name.", max_length=64)]
+Minutes = Annotated[int, QueryParameter(ge=1, le=60)]
 
 
 def check_routes(limiter: Limiter, reset: Reset) -> list[Any]:
     """Handlers that ask the limiter."""
-    may = [requires("limiter:check")]
+    may = [requires("limiter:write")]
 
     @post("/check", guards=may, status_code=200, summary="Ask one rule, several together, or a batch")
-    async def check(request: Ask, data: CheckRequest) -> Response[bytes]:
+    async def check(request: Ask, data: JSONBody[CheckRequest]) -> Response[bytes]:
         tenant = principal_of(request).tenant_id
         if data.batch is not None:
             if data.rule is not None or data.checks is not None:
@@ -67,22 +68,22 @@ def check_routes(limiter: Limiter, reset: Reset) -> list[Any]:
         return Response(body, media_type="application/json", headers=dict(fields))
 
     @post("/rules/{name:str}/refund", guards=may, status_code=204, summary="Give units back")
-    async def refund(request: Ask, name: RuleName, data: KeyRequest) -> None:
+    async def refund(request: Ask, name: RuleName, data: JSONBody[KeyRequest]) -> None:
         await limiter.refund(name, data.key, data.cost, tenant=principal_of(request).tenant_id)
 
     @post("/permits", guards=may, status_code=200, summary="Take a place of a concurrency rule")
-    async def acquire(request: Ask, data: PermitRequest) -> PermitView:
+    async def acquire(request: Ask, data: JSONBody[PermitRequest]) -> PermitView:
         return PermitView.of(
             await limiter.acquire(data.rule, data.key, tenant=principal_of(request).tenant_id)
         )
 
     @post("/permits/renew", guards=may, status_code=200, summary="Keep a place")
-    async def renew(request: Ask, data: PermitRequest) -> PermitView:
+    async def renew(request: Ask, data: JSONBody[PermitRequest]) -> PermitView:
         tenant = principal_of(request).tenant_id
         return PermitView.of(await limiter.renew(data.rule, data.key, data.id, tenant=tenant))
 
     @post("/permits/release", guards=may, status_code=204, summary="Leave a place")
-    async def release(request: Ask, data: PermitRequest) -> None:
+    async def release(request: Ask, data: JSONBody[PermitRequest]) -> None:
         await limiter.release(data.rule, data.key, data.id, tenant=principal_of(request).tenant_id)
 
     return [check, refund, acquire, renew, release]
@@ -90,7 +91,7 @@ def check_routes(limiter: Limiter, reset: Reset) -> list[Any]:
 
 def rule_routes(limiter: Limiter, rules: RuleService) -> list[Any]:
     """Handlers that read and write rules."""
-    read, write, admin = [requires("limiter:read")], [requires("limiter:write")], [requires("admin")]
+    read, write, admin = [requires("limiter:read")], [requires("limiter:admin")], [requires(PLATFORM_ADMIN)]
 
     @get("/rules", guards=read, summary="All rules")
     async def list_rules(request: Ask) -> RuleList:
@@ -101,7 +102,7 @@ def rule_routes(limiter: Limiter, rules: RuleService) -> list[Any]:
         return RuleView.of(await rules.rule(principal_of(request).tenant_id, name))
 
     @put("/rules/{name:str}", guards=write, summary="Make or replace a rule; what keys have used stays used")
-    async def put_rule(request: Ask, name: RuleName, data: RulePut) -> RuleView:
+    async def put_rule(request: Ask, name: RuleName, data: JSONBody[RulePut]) -> RuleView:
         if data.rule.get("name", name) != name:
             raise RuleRefusedError("the rule's name is the one in the address", field="rule.name")
         try:
@@ -121,12 +122,12 @@ def rule_routes(limiter: Limiter, rules: RuleService) -> list[Any]:
         await rules.delete(principal_of(request).tenant_id, name)
 
     @post("/rules/{name:str}/reset", guards=write, status_code=204, summary="Forget what a key has used")
-    async def reset(request: Ask, name: RuleName, data: KeyRequest) -> None:
+    async def reset(request: Ask, name: RuleName, data: JSONBody[KeyRequest]) -> None:
         await limiter.reset(name, data.key, tenant=principal_of(request).tenant_id)
 
     @get("/rules/{name:str}/state", guards=read, summary="How a key stands")
     async def state(
-        request: Ask, name: RuleName, key: Annotated[str, Parameter(max_length=4096)]
+        request: Ask, name: RuleName, key: Annotated[str, QueryParameter(max_length=4096)]
     ) -> StateView:
         tenant = principal_of(request).tenant_id
         decision = await limiter.peek(name, key, tenant=tenant)
@@ -139,7 +140,7 @@ def rule_routes(limiter: Limiter, rules: RuleService) -> list[Any]:
         return TierList(list(rules.gateway.tiers.values()))
 
     @put("/tiers/{name:str}", guards=admin, summary="Replace what a tier may do")
-    async def put_tier(name: RuleName, data: TierPut) -> Tier:
+    async def put_tier(name: RuleName, data: JSONBody[TierPut]) -> Tier:
         try:
             tier = msgspec.convert({"name": name, "rules": msgspec.to_builtins(data.rules)}, Tier)
         except msgspec.ValidationError as error:
@@ -152,7 +153,7 @@ def rule_routes(limiter: Limiter, rules: RuleService) -> list[Any]:
         return EndpointList(rules.gateway.endpoints)
 
     @put("/endpoints", guards=admin, summary="Replace the limits for parts of the API")
-    async def put_endpoints(data: EndpointList) -> EndpointList:
+    async def put_endpoints(data: JSONBody[EndpointList]) -> EndpointList:
         await rules.put_endpoints(data.items)
         return EndpointList(rules.gateway.endpoints)
 
@@ -162,12 +163,12 @@ def rule_routes(limiter: Limiter, rules: RuleService) -> list[Any]:
         return DomainList([DomainView(domain, source) for domain, source in found])
 
     @put("/envoy", guards=write, summary="Make or replace the Envoy domain that the YAML names")
-    async def put_domain(request: Ask, data: SourcePut) -> DomainView:
+    async def put_domain(request: Ask, data: JSONBody[SourcePut]) -> DomainView:
         domain = await rules.put_domain(principal_of(request).tenant_id, data.source)
         return DomainView(domain, data.source)
 
     @delete("/envoy/{domain:str}", guards=write, summary="End an Envoy domain")
-    async def delete_domain(request: Ask, domain: Annotated[str, Parameter(max_length=128)]) -> None:
+    async def delete_domain(request: Ask, domain: Annotated[str, PathParameter(max_length=128)]) -> None:
         await rules.delete_domain(principal_of(request).tenant_id, domain)
 
     return [
@@ -182,14 +183,14 @@ def traffic_routes(traffic: TrafficStore, clock: Clock) -> list[Any]:
 
     @get("/top", guards=read, summary="Who was refused most")
     async def top(
-        request: Ask, minutes: Minutes = 15, limit: Annotated[int, Parameter(ge=1, le=100)] = 20
+        request: Ask, minutes: Minutes = 15, limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20
     ) -> OffenderList:
         tenant = principal_of(request).tenant_id
         return OffenderList(await traffic.top(tenant, minutes=minutes, limit=limit, now_ms=clock.now_ms()))
 
     @get("/traffic", guards=read, summary="Decisions over time")
     async def series(
-        request: Ask, minutes: Minutes = 15, rule: Annotated[str | None, Parameter(max_length=64)] = None
+        request: Ask, minutes: Minutes = 15, rule: Annotated[str | None, QueryParameter(max_length=64)] = None
     ) -> TrafficView:
         points = await traffic.series(
             principal_of(request).tenant_id, rule=rule, minutes=minutes, now_ms=clock.now_ms()
@@ -197,7 +198,7 @@ def traffic_routes(traffic: TrafficStore, clock: Clock) -> list[Any]:
         return TrafficView.of(STEP_SECONDS, points)
 
     @post("/replay", guards=read, status_code=200, summary="What rules would have done with traffic")
-    async def replay_traffic(request: Ask, data: ReplayRequest) -> ReplayView:
+    async def replay_traffic(request: Ask, data: JSONBody[ReplayRequest]) -> ReplayView:
         if (data.events is None) == (data.recorded is None):
             raise InvalidInputError(
                 "send events, or name the rule whose traffic was recorded", field="events"

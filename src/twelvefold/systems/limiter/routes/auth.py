@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from litestar import Request, Response, get
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from twelvefold.systems.limiter.contracts import Hit, HitRefusedError, Source
 from twelvefold.systems.limiter.rules.headers import Reset, header_fields
@@ -27,19 +27,21 @@ def auth_route(limiter: Limiter, *, reset: Reset, ipv6_prefix: int) -> Any:
 
     @get(
         "/auth",
-        guards=[requires("limiter:check")],
+        guards=[requires("limiter:write")],
         summary="May this request pass? For nginx auth_request, Traefik and Caddy forward auth",
     )
     async def auth(
         request: Ask,
         rule: Annotated[
-            str, Parameter(max_length=400, description="One rule, or several with commas between.")
+            str, QueryParameter(max_length=400, description="One rule, or several with commas between.")
         ],
         deny: Annotated[
             int,
-            Parameter(ge=400, le=499, description="The status of a refusal; nginx understands 401 and 403."),
+            QueryParameter(
+                ge=400, le=499, description="The status of a refusal; nginx understands 401 and 403."
+            ),
         ] = 429,
-        cost: Annotated[int, Parameter(ge=0, le=1_000_000)] = 1,
+        cost: Annotated[int, QueryParameter(ge=0, le=1_000_000)] = 1,
     ) -> Response[bytes]:
         tenant = principal_of(request).tenant_id
         names = [name for name in rule.split(",") if name]

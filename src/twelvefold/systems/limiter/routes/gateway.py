@@ -1,6 +1,6 @@
 """The guard of our own API: every request by key and tier, by tenant, by address and by endpoint.
 
-Those who can repair the limits are never locked out by them: what a key with `limiter:write` does below
+Those who can repair the limits are never locked out by them: what a key with `limiter:admin` does below
 `/v1/limiter`, logging in, and the platform's own status pass freely. So do checks themselves, which are
 limited by the rules that they ask.
 """
@@ -103,7 +103,7 @@ class ApiGate:
 def _passes_freely(principal: Principal | None, path: str) -> bool:
     if path in _FREE or path.startswith(_FREE_PREFIXES):
         return True
-    return principal is not None and path.startswith(_OURS) and principal.may("limiter:write")
+    return principal is not None and path.startswith(_OURS) and principal.may("limiter:admin")
 
 
 def _covers(endpoint: EndpointRule, facts: RequestFacts) -> bool:

@@ -63,7 +63,7 @@ class CheckLane:
     def _check(self, principal: Principal, body: bytes, done: Done) -> bool:
         try:
             data = _decode(body)
-            if data.batch is not None or not principal.may("limiter:check"):
+            if data.batch is not None or not principal.may("limiter:write"):
                 return False
             asked = self._limiter.resolve(principal.tenant_id, single_hits(data))
         except (TwelvefoldError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -295,9 +295,8 @@ class Limiter:
 
     def settle(self, bound: Bound, key: bytes, cost: int, outcome: Outcome, now_us: int) -> Decision:
         """Count an outcome and make it a decision."""
-        self.tally.count(
-            bound, "" if outcome.allowed else _text(key), cost, now_us, refused=not outcome.allowed
-        )
+        shown = "" if outcome.allowed and not bound.rule.record else _text(key)
+        self.tally.count(bound, shown, cost, now_us, refused=not outcome.allowed)
         return decision_of(bound, outcome, now_us)
 
     def remember_refusal(self, bound: Bound, key: bytes, cost: int, outcome: Outcome) -> None:
