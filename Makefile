@@ -32,14 +32,14 @@ check: $(VENV)/.ready ## Format, lint, types, layers, locks, licences, unit test
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -q tests/unit
+	@$(BIN)/pytest -q -n 2 tests/unit
 
 format: $(VENV)/.ready ## Format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 unit: $(VENV)/.ready ## Only the unit tests
-	@$(BIN)/pytest -q tests/unit
+	@$(BIN)/pytest -q -n 2 tests/unit
 
 test: setup ## Every test that this machine can run; the last lines say what it could not
 	@$(BIN)/pytest

@@ -99,6 +99,7 @@ class Watch:
 def context(chromium: Browser, platform_server: Any) -> Iterator[BrowserContext]:
     watch = Watch()
     context = chromium.new_context(base_url=platform_server.url, viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(10_000)
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     watch.on(context)
     yield context

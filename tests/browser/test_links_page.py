@@ -66,8 +66,9 @@ def test_the_call_shown_runs_as_it_stands(console: Page, tenant_key: str, api: A
     console.get_by_label("Tags").fill("it's, quoted")
     console.get_by_label("Reuse an existing link").check()
     shorten(console, "https://example.com/call?a='b'", "")
-    console.get_by_role("tab", name=language, exact=True).click()
-    code = console.get_by_label("the call", exact=True).inner_text()
+    calls = console.get_by_role("tablist", name="This call")
+    calls.get_by_role("tab", name=language, exact=True).click()
+    code = console.get_by_role("region", name="the call").inner_text()
     program = [sys.executable, "-c", code] if language == "Python" else ["bash", "-c", code]
     before = api("GET", "/v1/links/stats")["links"]
     said = subprocess.run(
@@ -110,8 +111,8 @@ def test_all_options_arrive(console: Page, api: Any) -> None:
     console.get_by_label("mobile").check()
     console.get_by_role("button", name="Split between addresses").click()
     rule = console.locator(".rule")
-    rule.get_by_label("Address 1").fill("https://example.com/a")
-    rule.get_by_label("Address 2").fill("https://example.com/b")
+    rule.get_by_role("textbox", name="Address 1").fill("https://example.com/a")
+    rule.get_by_role("textbox", name="Address 2").fill("https://example.com/b")
     rule.get_by_label("Weight").first.fill("3")
     shorten(console, "https://example.com/options", "page-options")
     expect(row(console, "page-options")).to_be_visible()
@@ -274,4 +275,4 @@ def test_the_card_shows_guarantees_trade_offs_and_how_to_connect(console: Page, 
     expect(console.locator(".guarantees > li")).to_have_count(len(card["guarantees"]))
     for recipe in card["connect"]:
         console.get_by_role("tab", name=recipe["client"], exact=True).last.click()
-        expect(console.get_by_label("the example").last).to_be_visible()
+        expect(console.get_by_role("region", name="the example").last).to_be_visible()

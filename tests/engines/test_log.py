@@ -173,6 +173,8 @@ async def test_a_batch_published_twice_is_there_once(log: ValkeyStreams) -> None
     assert await log.publish("t", [b"a", b"b"], batch=first) == []
     assert len(await log.publish("t", [b"d"], batch=BatchId("web-2", 1))) == 1
     assert data(await log.consumer("t", "g", "c").fetch(10, 0)) == [b"a", b"b", b"c", b"d"]
+    with pytest.raises(ValueError, match="1 or more"):
+        await log.publish("t", [b"e"], batch=BatchId("web-1", 0))
 
 
 async def test_a_stopped_server_answers_publishers_in_time(server: ValkeyServer) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import binascii
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -69,6 +70,9 @@ class Cluster:
         async with asyncio.timeout(20):
             while fact not in (await self.do(node, *args)).decode():  # noqa: ASYNC110 only the node knows
                 await asyncio.sleep(0.02)
+
+    def server_at(self, port: int) -> ValkeyServer:
+        return next(server for server in self.servers if server.port == port)
 
     def stop(self) -> None:
         for server in self.servers:
@@ -273,19 +277,24 @@ async def test_channels_arrive_and_follow_their_slots(
 
 
 @pytest.mark.drill
-async def test_channels_of_a_lost_node_move_to_its_successor(doomed: Cluster) -> None:
+@pytest.mark.parametrize("sharded", [True, False])
+async def test_channels_of_a_lost_node_move_to_another(doomed: Cluster, *, sharded: bool) -> None:
     async with await Valkey.open(doomed.url) as valkey:
-        realtime = await ValkeyPubSub.open(valkey, sharded=True)
+        realtime = await ValkeyPubSub.open(valkey, sharded=sharded)
         inbox: list[bytes] = []
         gaps: list[str] = []
         await realtime.subscribe(FIRST.encode(), inbox.append, on_gap=lambda: gaps.append("gap"))
-        doomed.servers[0].kill()
+        (port,) = {connection.address.port for connection in realtime._listening._connections.values()}
+        doomed.server_at(port).kill()
         await until(lambda: not realtime.connected)
-        await doomed.do(3, "CLUSTER", "FAILOVER", "TAKEOVER")
-        await valkey.wait_connected(20)
-        await until(lambda: bool(gaps) and realtime.connected)
-        realtime.publish(FIRST.encode(), b"x")
-        await until(lambda: inbox == [b"x"])
+        if port == doomed.servers[0].port:
+            await doomed.do(3, "CLUSTER", "FAILOVER", "TAKEOVER")
+        await until(lambda: bool(gaps))
+        async with asyncio.timeout(20):
+            while not inbox:
+                with contextlib.suppress(EngineUnavailableError):
+                    realtime.publish(FIRST.encode(), b"x")
+                await asyncio.sleep(0.01)
         await realtime.close()
 
 
@@ -310,7 +319,7 @@ def finder() -> Iterator[tuple[KeyFinder, Any]]:
     ["GET a", "get a", "MSET a 1 b 2", "DEL a b c", "EVAL script 2 a b x", "EVALSHA hash 0 x", "BLPOP a b 0",
      "XREAD COUNT 2 STREAMS a b 0 0", "XREADGROUP GROUP g c STREAMS a >", "XINFO STREAM a",
      "ZUNIONSTORE d 2 a b", "OBJECT ENCODING a", "BITOP AND d a b", "XGROUP CREATE a g 0", "RENAME a b",
-     "SINTERCARD 2 a b LIMIT 1", "GEOSEARCHSTORE d a BYRADIUS 1 km", "SORT a", "LMPOP 2 a b LEFT"],
+     "SINTERCARD 2 a b LIMIT 1", "SINTERSTORE d a b", "SORT a", "LMPOP 2 a b LEFT"],
 )  # fmt: skip
 async def test_keys_are_found_where_the_server_finds_them(
     finder: tuple[KeyFinder, ValkeyServer], command: str

@@ -22,8 +22,8 @@ def blocks(text):
     return found
 
 
-def test_both_locks_are_there():
-    assert [lock.name for lock in LOCKS] == ["dev.lock", "run.lock"]
+def test_all_locks_are_there():
+    assert [lock.name for lock in LOCKS] == ["dev.lock", "run.lock", "uv.lock"]
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)

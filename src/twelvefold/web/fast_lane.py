@@ -27,6 +27,9 @@ Done = Callable[[bytes | None], None]
 MAX_PARTIAL_BYTES: Final = 2 * 1024
 """An unfinished head up to this size waits for its rest here; the parser takes longer ones."""
 
+MAX_CONTEXTS: Final = 4096
+"""Judged tails that a process remembers, at most a few MB."""
+
 _GET: Final = b"GET /"
 _HEAD_END: Final = b"\r\n\r\n"
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
@@ -82,7 +85,7 @@ class FastHall(Hall):
         body_lanes: by request line as sent, `b"POST /v1/limiter/check HTTP/1.1"`.
     """
 
-    __slots__ = ("body_lanes", "lane", "timings")
+    __slots__ = ("_contexts", "body_lanes", "lane", "timings")
 
     def __init__(
         self,
@@ -96,6 +99,20 @@ class FastHall(Hall):
         self.lane = lane
         self.body_lanes = dict(body_lanes or {})
         self.timings = timings or LaneTimings()
+        self._contexts: dict[tuple[str, bytes], LaneContext | None] = {}
+
+    def context_of(self, client: str, tail: bytes) -> LaneContext | None:
+        """Judge a tail, or remember how it was judged: a proxy's connection carries many clients' heads in turn."""
+        key = client, tail
+        if key in self._contexts:
+            return self._contexts[key]
+        context = None
+        if self.lane is not None and (host := host_of_tail(tail)) is not None:
+            context = self.lane.context(host, tail, client)
+        if len(self._contexts) >= MAX_CONTEXTS:
+            self._contexts.clear()
+        self._contexts[key] = context
+        return context
 
 
 class _Waiting:
@@ -343,10 +360,7 @@ class FastLaneProtocol(HttpConnection):
         if tail == self._known_tail:
             return self._context
         self._known_tail = tail
-        self._context = None
-        lane = self.hall.lane
-        if lane is not None and (host := host_of_tail(tail)) is not None:
-            self._context = lane.context(host, tail, self._client)
+        self._context = self.hall.context_of(self._client, tail)
         return self._context
 
     def _arm(self) -> None:

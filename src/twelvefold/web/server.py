@@ -62,6 +62,7 @@ class Server:
     ) -> None:
         self._app = app
         self._sockets = list(sockets)
+        self._port = int(self._sockets[0].getsockname()[1])
         self._limits = limits or Limits()
         self._lane = lane
         self._lane_timings = lane_timings
@@ -75,7 +76,7 @@ class Server:
     @property
     def port(self) -> int:
         """The port of the first socket."""
-        return int(self._sockets[0].getsockname()[1])
+        return self._port
 
     @property
     def connections(self) -> int:

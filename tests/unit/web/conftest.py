@@ -12,7 +12,9 @@ from twelvefold.web.server import Server
 
 
 def pytest_asyncio_loop_factories(config, item):
-    return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+    """The loop we ship with; and asyncio's own, except for tests that come in many forms anyway."""
+    both = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+    return both if item.get_closest_marker("parametrize") is None else {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 from weakref import WeakSet
 
 from twelvefold.engines.log.contract import BatchId, Capability, DeadLetter, TopicFullError
-from twelvefold.engines.log.topic import TopicKeys, TopicLimits, script_source
+from twelvefold.engines.log.topic import TopicLimits, script_source, topic_keys
 from twelvefold.engines.log.valkey_consumer import StreamConsumer
 from twelvefold.engines.valkey import ReplyError, Valkey
 from twelvefold.engines.valkey.connection import Connection
@@ -108,12 +108,14 @@ class ValkeyStreams:
         limits = self._limits
         if durable and Capability.DURABLE not in self._capabilities:
             raise RefusedError(f"this log does not {Capability.DURABLE.value}")
+        if batch is not None and batch.sequence < 1:
+            raise ValueError(f"the sequence of a batch is 1 or more, not {batch.sequence}")
         if not records:
             return []
         largest = max(map(len, records))
         if largest > limits.max_record_bytes:
             raise TooLargeError(f"a record has at most {limits.max_record_bytes} bytes, not {largest}")
-        keys = TopicKeys(topic)
+        keys = topic_keys(topic)
         publisher = keys.publisher(batch.publisher) if batch else keys.size
         bounds = (limits.max_records, limits.max_bytes)
         sequence = batch.sequence if batch else ""
@@ -135,14 +137,14 @@ class ValkeyStreams:
 
     def consumer(self, topic: str, group: str, name: str) -> StreamConsumer:
         """See `contract.Log.consumer`."""
-        keys = TopicKeys(topic)
+        keys = topic_keys(topic)
         consumer = StreamConsumer(self._valkey, self._url, keys, group=group, name=name, limits=self._limits)
         self._consumers.add(consumer)
         return consumer
 
     async def dead_letters(self, topic: str, max_records: int = 100) -> list[DeadLetter]:
         """See `contract.Log.dead_letters`."""
-        found = await self._valkey.call("XRANGE", TopicKeys(topic).dead, "-", "+", "COUNT", max_records)
+        found = await self._valkey.call("XRANGE", topic_keys(topic).dead, "-", "+", "COUNT", max_records)
         letters = []
         for position, pairs in found:
             fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
@@ -161,11 +163,11 @@ class ValkeyStreams:
         """See `contract.Log.discard_dead_letters`."""
         positions = [letter.position for letter in letters]
         if positions:
-            await self._valkey.call("XDEL", TopicKeys(topic).dead, *positions)
+            await self._valkey.call("XDEL", topic_keys(topic).dead, *positions)
 
     async def drop_group(self, topic: str, group: str) -> None:
         """End a group for good, so that nothing is kept for it any longer."""
-        await self._valkey.call("XGROUP", "DESTROY", TopicKeys(topic).stream, group)
+        await self._valkey.call("XGROUP", "DESTROY", topic_keys(topic).stream, group)
 
     async def ping(self) -> float:
         """Seconds that a round trip takes now. Raises `EngineUnavailableError`."""
@@ -247,11 +249,13 @@ def _not_fsynced(engine: str, fence: Any) -> EngineUnavailableError | None:
 
 
 async def _capabilities(valkey: Valkey) -> frozenset[Capability]:
-    capabilities = {Capability.ERASES, Capability.DEDUPLICATES, Capability.COUNTS_DELIVERIES}
-    info: bytes = await valkey.call("INFO", "persistence", "memory")
-    facts = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
-    if facts.get("aof_enabled") == "1":
-        capabilities.add(Capability.DURABLE)
-    if facts.get("maxmemory_policy", "noeviction") == "noeviction" or facts.get("maxmemory") == "0":
-        capabilities.add(Capability.RETAINS)
-    return frozenset(capabilities)
+    """What every server of it can do."""
+    capabilities = frozenset(Capability)
+    for node in valkey.nodes:
+        info: bytes = await node.call("INFO", "persistence", "memory")
+        facts = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
+        if facts.get("aof_enabled") != "1":
+            capabilities -= {Capability.DURABLE}
+        if facts.get("maxmemory_policy", "noeviction") != "noeviction" and facts.get("maxmemory") != "0":
+            capabilities -= {Capability.RETAINS}
+    return capabilities

@@ -40,7 +40,7 @@ class Valkey:
         """Connect to `unix:///path`, `valkey://[user:password@]host[:port][/database]` or `…?cluster=true`.
 
         Raises:
-            EngineUnavailableError: nothing answers there within the deadline.
+            EngineUnavailableError: nothing answers there within the deadline, or a second if that is more.
             ConfigurationError: the URL cannot be used, or the server does not let us in.
         """
         address = parse_address(url)
@@ -103,6 +103,12 @@ class Valkey:
             deadline_seconds=connection.deadline_seconds,
             sharded=sharded,
         )
+
+    @property
+    def nodes(self) -> list[Connection]:
+        """A connection for each server that holds keys."""
+        connection = self._connection
+        return list(connection.primaries) if isinstance(connection, Cluster) else [connection]
 
     def node_of(self, key: bytes) -> Connection:
         """The connection to the server that has `key` now, for commands that must go there together.

@@ -120,6 +120,8 @@ class _Hop:
 class Cluster:
     """The nodes of a cluster. Sends like a `Connection`; `open` before use.
 
+    A command without a key goes to any one node. `primaries` are the nodes that have slots.
+
     Args:
         seed: any node.
         name: of the engine, in errors.
@@ -133,6 +135,8 @@ class Cluster:
         self._loop = asyncio.get_running_loop()
         self._nodes: dict[tuple[str, int], Node] = {}
         self._slots: list[Node | None] = [None] * SLOTS
+        self._orphans = SLOTS
+        self.primaries: frozenset[Node] = frozenset()
         self._finder = KeyFinder([])
         self._turn = itertools.count()
         self._stale = asyncio.Event()
@@ -152,8 +156,7 @@ class Cluster:
             await seed.open()
             self._finder = KeyFinder(await seed.call("COMMAND"))
             await self._read_map(seed)
-            async with asyncio.timeout(self.deadline_seconds):
-                await asyncio.gather(*(node.wait_connected(self.deadline_seconds) for node in self.primaries))
+            await asyncio.gather(*(node.wait_connected(node.dial_seconds) for node in self.primaries))
         except ReplyError as error:
             await self.abort()
             raise ConfigurationError(f"{self.name} at {self._seed} is not a cluster: {error}") from error
@@ -165,12 +168,7 @@ class Cluster:
     @property
     def connected(self) -> bool:
         """Whether every slot has a node that takes calls."""
-        return None not in self._slots and all(node.connected for node in self.primaries)
-
-    @property
-    def primaries(self) -> set[Node]:
-        """The nodes that have slots."""
-        return {node for node in self._slots if node is not None}
+        return not self._orphans and all(node.connected for node in self.primaries)
 
     def send_with(self, callback: Entry, *args: Value) -> None:
         """See `Pipeline.send_with`. Raises `CrossSlotError` too."""
@@ -227,6 +225,7 @@ class Cluster:
         node = self._node((host or asked.address.host, port))
         if not redirect.is_ask:
             self._slots[redirect.slot] = node
+            self.primaries |= {node}
             self._stale.set()
         return node
 
@@ -312,6 +311,8 @@ class Cluster:
             host = (primary[0] or b"").decode() or node.address.host
             slots[first : last + 1] = [self._node((host, primary[1]))] * (last + 1 - first)
         self._slots = slots
+        self._orphans = slots.count(None)
+        self.primaries = frozenset(node for node in slots if node is not None)
         await self._drop_nodes(self.primaries)
         for listener in tuple(self._listeners):
             listener()

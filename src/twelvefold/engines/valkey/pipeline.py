@@ -59,6 +59,7 @@ class Pipeline:
         self.name = name
         self.deadline_seconds = deadline_seconds
         self._loop = asyncio.get_running_loop()
+        self._future_type = type(self._loop.create_future())
         self._max_in_flight = max_in_flight
         self._max_in_flight_bytes = max_in_flight_bytes
         self._transport: Transport | None = None
@@ -208,7 +209,7 @@ class Pipeline:
 
     def _drain(self, gets: Callable[[], Any]) -> None:
         popleft = self._advance()
-        future_type = asyncio.Future
+        future_type = self._future_type
         while True:
             reply = gets()
             if reply is NOT_YET:
