@@ -29,7 +29,7 @@ class LimiterSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What CL.THROTTLE and Envoy's rules say while the state cannot be reached."""
     envoy_config: str = ""
     """A folder of envoyproxy/ratelimit YAML files, read again when one changes; empty: none."""
-    answer_ms: Annotated[int, msgspec.Meta(ge=2, le=10_000)] = 15
+    answer_ms: Annotated[int, msgspec.Meta(ge=2, le=10_000)] = 12
     """After so long without a reply a rule's failure policy speaks; raise it where Valkey is far away."""
     gateway: bool = True
     """Whether our own API is limited by tier."""
