@@ -94,12 +94,12 @@ def measure(
     row("10M keys in Valkey", "GB", "≤ 1 GB", lambda head: _memory(folder, head))
 
     bars = []
-    for name, unit, bar, run in rows:
-        if only and not any(part in name for part in only):
+    for head, run in rows:
+        if only and not any(part in head[0] for part in only):
             continue
-        print(f"… {name}", file=sys.stderr)
+        print(f"… {head[0]}", file=sys.stderr)
         try:
-            bars.append(run())
+            bars.append(run(head))
         except LoadError as error:
             bars.append(Bar(*head, why=str(error)))
     return bars, {}
