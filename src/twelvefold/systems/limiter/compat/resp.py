@@ -25,8 +25,8 @@ from twelvefold.systems.limiter.contracts import (
     Decision,
     Failure,
     Mode,
+    Outcome,
     Rule,
-    Verdict,
 )
 from twelvefold.systems.limiter.rules.bound import Bound
 from twelvefold.systems.limiter.rules.keys import encode_bytes
@@ -38,12 +38,14 @@ MAX_CONNECTIONS: Final = 10_000
 MAX_PENDING_BYTES: Final = 256 * 1024
 """Of a command that is not complete yet."""
 _MAX_WAITING: Final = 20_000
+_SECOND_US: Final = 1_000_000
 _IDLE_SECONDS: Final = 600.0
 _TOO_LARGE = re.compile(rb"(?:^|\n)[*$%~>][0-9]{5,}")
 _SCAN_OVERLAP: Final = 12
 _MAX_BOUND: Final = 8192
 
 _NOT_YET: Final = object()
+_TEXTS: Final = {bytes}
 _NEED_AUTH: Final = b"-NOAUTH Authentication required.\r\n"
 _WRONG_KEY: Final = b"-WRONGPASS this API key is not known, or may not check limits\r\n"
 _NOT_NUMBERS: Final = b"-ERR max_burst, count, period and quantity are whole numbers in range\r\n"
@@ -103,15 +105,16 @@ class RespDoor:
 class _Reply:
     """A place in the order of answers, filled later."""
 
-    __slots__ = ("connection", "data")
+    __slots__ = ("connection", "data", "limit")
 
-    def __init__(self, connection: "RespConnection") -> None:
+    def __init__(self, connection: "RespConnection", limit: int) -> None:
         self.connection = connection
+        self.limit = limit
         self.data: bytes | None = None
 
-    def __call__(self, verdict: Verdict) -> None:
-        self.data = throttle_reply(verdict.binding)
-        self.connection.settle()
+    def __call__(self, outcome: Outcome | Decision) -> None:
+        self.data = throttle_reply(outcome, self.limit)
+        self.connection.answered()
 
 
 class RespConnection(asyncio.Protocol):
@@ -126,6 +129,7 @@ class RespConnection(asyncio.Protocol):
         self._replies: deque[bytes | _Reply] = deque()
         self._pending_bytes = 0
         self._tail = b""
+        self._awaited = 0
         self._flushing = False
         self._paused = False
         self._closing = False
@@ -200,10 +204,10 @@ class RespConnection(asyncio.Protocol):
             self._verify(self._secret, None)
             self._hold(data)
             return
-        if _TOO_LARGE.search(self._tail + data):
+        if _TOO_LARGE.search(self._tail + data if self._tail else data):
             self._fail("a command, or a part of one, is larger than this server takes")
             return
-        self._tail = data[-_SCAN_OVERLAP:]
+        self._tail = b"" if data.endswith(b"\n") else data[-_SCAN_OVERLAP:]
         self._pending_bytes += len(data)
         try:
             self._reader.feed(data)
@@ -215,7 +219,8 @@ class RespConnection(asyncio.Protocol):
             self._fail("a command is larger than this server takes")
         if len(self._replies) > _MAX_WAITING:
             self._fail("too many commands wait for their answers")
-        self.settle()
+        if not self._awaited:
+            self._flush()
 
     def _hold(self, data: bytes) -> None:
         """Keep what came while a key is being verified; reading stops, so this is one or two reads."""
@@ -229,7 +234,7 @@ class RespConnection(asyncio.Protocol):
             if command is _NOT_YET:
                 return
             self._pending_bytes = 0
-            if type(command) is not list or not command or set(map(type, command)) != {bytes}:
+            if type(command) is not list or not command or set(map(type, command)) != _TEXTS:
                 # hiredis reads inline commands as errors; only arrays of texts are commands here.
                 self._fail("Protocol error: a command is an array of texts")
                 return
@@ -274,9 +279,13 @@ class RespConnection(asyncio.Protocol):
         except TwelvefoldError as error:
             self.say(f"-ERR {error.message}\r\n".encode())
             return
-        reply = _Reply(self)
-        verdict = self._limiter.ask(tenant, ((bound, key, cost),), reply)
-        self._replies.append(reply if verdict is None else throttle_reply(verdict.binding))
+        reply = _Reply(self, bound.plan.capacity if bound.plan is not None else 0)
+        outcome = self._limiter.ask_one(bound, key, cost, reply)
+        if outcome is None:
+            self._awaited += 1
+            self._replies.append(reply)
+        else:
+            self._replies.append(throttle_reply(outcome, reply.limit))
 
     # -- answering ------------------------------------------------------------------------------
 
@@ -291,6 +300,11 @@ class RespConnection(asyncio.Protocol):
         self._closing = True
         self._transport.close()
 
+    def answered(self) -> None:
+        """One more awaited answer is here; all of a turn leave together."""
+        self._awaited -= 1
+        self.settle()
+
     def settle(self) -> None:
         """Write what is ready, at the end of this turn, so that answers of one turn leave together."""
         if not self._flushing and not self._closing:
@@ -302,6 +316,9 @@ class RespConnection(asyncio.Protocol):
         if self._closing:
             return
         replies = self._replies
+        if len(replies) == 1 and type(replies[0]) is bytes:
+            self._transport.write(replies.popleft())
+            return
         pieces: list[bytes] = []
         while replies:
             first = replies[0]
@@ -374,17 +391,24 @@ class RespConnection(asyncio.Protocol):
         self.settle()
 
 
-def throttle_reply(decision: Decision) -> bytes:
+def throttle_reply(outcome: Outcome | Decision, limit: int) -> bytes:
     """Five integers: limited, limit, remaining, seconds to wait (-1: none), seconds until all is there."""
+    if type(outcome) is Outcome:
+        reset = -(-outcome.reset_us // _SECOND_US)
+        if outcome.allowed:
+            return b"*5\r\n:0\r\n:%d\r\n:%d\r\n:-1\r\n:%d\r\n" % (limit, outcome.remaining, reset)
+        wait = -1 if outcome.retry_us < 0 else max(1, -(-outcome.retry_us // _SECOND_US))
+        return b"*5\r\n:1\r\n:%d\r\n:%d\r\n:%d\r\n:%d\r\n" % (limit, outcome.remaining, wait, reset)
+    assert isinstance(outcome, Decision)
     wait = -1
-    if not decision.allowed and decision.retry_after_seconds is not None:
-        wait = max(1, math.ceil(decision.retry_after_seconds))
+    if not outcome.allowed and outcome.retry_after_seconds is not None:
+        wait = max(1, math.ceil(outcome.retry_after_seconds))
     return b"*5\r\n:%d\r\n:%d\r\n:%d\r\n:%d\r\n:%d\r\n" % (
-        0 if decision.allowed else 1,
-        decision.limit or 0,
-        decision.remaining,
+        0 if outcome.allowed else 1,
+        limit,
+        outcome.remaining,
         wait,
-        math.ceil(decision.reset_seconds),
+        math.ceil(outcome.reset_seconds),
     )
 
 

@@ -47,6 +47,7 @@ log = structlog.get_logger("limiter")
 
 Done = Callable[[Verdict], None]
 Asked = tuple[Bound, bytes, int]
+OneDone = Callable[[Outcome | Decision], None]
 P = ParamSpec("P")
 R = TypeVar("R")
 _ACT_SECONDS: Final = 0.015
@@ -254,6 +255,29 @@ class Limiter:
                 return verdict_of((self.degrade(bound, key, cost, error),))
         return None
 
+    def ask_one(self, bound: Bound, key: bytes, cost: int, done: OneDone) -> Outcome | Decision | None:
+        """As `ask` for one rule with a limit, without making a decision of an outcome: for the Redis door.
+
+        None: `done` gets the outcome later, or a decision where the failure policy speaks.
+        """
+        mode = bound.rule.mode
+        if mode == "local":
+            outcome = self._local.ask(bound, key, cost)
+            self._count(bound, key, cost, outcome, 0)
+            return outcome
+        if mode == "leased":
+            return self.decide_here(bound, key, cost, done)
+        known = self._denied.get(bound, key, cost)
+        if known is not None:
+            self._count(bound, key, cost, known, 0)
+            return known
+        one = _Bare(self, bound, key, cost, done)
+        try:
+            self._shared.ask(bound.tenant, ((bound, key, cost),), one.answer, one.fault)
+        except (EngineUnavailableError, OverloadedError) as error:
+            return self.degrade(bound, key, cost, error)
+        return None
+
     def decide_here(
         self, bound: Bound, key: bytes, cost: int, later: Callable[[Decision], None]
     ) -> Decision | None:
@@ -295,9 +319,15 @@ class Limiter:
 
     def settle(self, bound: Bound, key: bytes, cost: int, outcome: Outcome, now_us: int) -> Decision:
         """Count an outcome and make it a decision."""
-        shown = "" if outcome.allowed and not bound.rule.record else _text(key)
-        self.tally.count(bound, shown, cost, now_us, refused=not outcome.allowed)
+        self._count(bound, key, cost, outcome, now_us)
         return decision_of(bound, outcome, now_us)
+
+    def _count(self, bound: Bound, key: bytes, cost: int, outcome: Outcome, now_us: int) -> None:
+        if outcome.allowed and not bound.rule.record:
+            self.tally.count(bound, "", cost, now_us, refused=False)
+        else:
+            at_us = now_us or time.time_ns() // 1000
+            self.tally.count(bound, _text(key), cost, at_us, refused=not outcome.allowed)
 
     def remember_refusal(self, bound: Bound, key: bytes, cost: int, outcome: Outcome) -> None:
         """Answer the same from memory for up to a second."""
@@ -371,6 +401,29 @@ class _One:
 
     def fault(self, error: Exception) -> None:
         self._done(verdict_of((self._limiter.degrade(self._bound, self._key, self._cost, error),)))
+
+
+class _Bare:
+    """As `_One`, for `ask_one`."""
+
+    __slots__ = ("_bound", "_cost", "_done", "_key", "_limiter")
+
+    def __init__(self, limiter: Limiter, bound: Bound, key: bytes, cost: int, done: OneDone) -> None:
+        self._limiter = limiter
+        self._bound = bound
+        self._key = key
+        self._cost = cost
+        self._done = done
+
+    def answer(self, now_us: int, numbers: Sequence[int], at: int) -> None:
+        outcome = Outcome(numbers[at] == 1, numbers[at + 1], numbers[at + 2], numbers[at + 3])
+        if not outcome.allowed and self._cost:
+            self._limiter.remember_refusal(self._bound, self._key, self._cost, outcome)
+        self._limiter._count(self._bound, self._key, self._cost, outcome, now_us)  # noqa: SLF001 - its own part
+        self._done(outcome)
+
+    def fault(self, error: Exception) -> None:
+        self._done(self._limiter.degrade(self._bound, self._key, self._cost, error))
 
 
 def refusal(decision: Decision) -> TwelvefoldError:

@@ -171,6 +171,26 @@ class _Bucket(LocalLimit):
 
         return hit_whole
 
+    def ask(self, key: bytes, cost: int = 1) -> Outcome:
+        """See `LocalLimit.ask`; `rules.algorithms` written out, as every decision of a local rule comes here."""
+        plan, states = self.plan, self._states
+        if cost != 1 or not plan.limit:
+            return super().ask(key, cost)
+        now = self._clock() * plan.scale
+        full_at = states.get(key, 0)
+        if not full_at and len(states) >= self._max_keys:
+            return super().ask(key, cost)
+        ahead = full_at - now if full_at > now else 0
+        wanted = ahead + plan.interval
+        spare = plan.tolerance - wanted
+        ticks_a_us = plan.scale * _US_NS
+        if spare >= 0:
+            states[key] = now + wanted
+            return Outcome(True, spare // plan.interval, -(-wanted // ticks_a_us), 0)
+        return Outcome(
+            False, (plan.tolerance - ahead) // plan.interval, -(-ahead // ticks_a_us), -(spare // ticks_a_us)
+        )
+
     def _room_for(self, key: bytes, now_ticks: int) -> bytes:
         states = self._states
         for known in [known for known, full_at in states.items() if full_at <= now_ticks]:
