@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-
 from tests.systems.limiter.house import House, open_house
+
 from twelvefold.engines.database import Database
 
 

@@ -3,12 +3,13 @@
 import asyncio
 import struct
 from collections.abc import AsyncIterator, Callable
+from typing import Self
 
 import grpc
 import pytest
 from hpack import Encoder
-
 from tests.systems.limiter.house import House
+
 from twelvefold.systems.limiter.compat.grpc.frames import (
     CONTINUATION,
     DATA,
@@ -213,7 +214,7 @@ class Peer:
         self.house = house
         self.encoder = Encoder()
 
-    async def __aenter__(self) -> "Peer":
+    async def __aenter__(self) -> Self:
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.house.grpc_port)
         self.writer.write(PREFACE + frame(SETTINGS, 0, 0))
         return self
@@ -282,7 +283,7 @@ async def test_an_answer_waits_for_windows_of_one_byte(house: House) -> None:
         peer.send(frame(HEADERS, END_HEADERS, 1, peer.block()), frame(DATA, END_STREAM, 1, ONE))
         got = b""
         while len(got) < 11:
-            flags, _, payload = await peer.until(DATA, 1)
+            _flags, _, payload = await peer.until(DATA, 1)
             assert len(payload) == 1
             got += payload
             peer.send(frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 1)))
