@@ -9,9 +9,9 @@ import { ALGORITHMS, type Algorithm, putRule, type Rule, type StoredRule } from 
 
 const KNOWN = ["rule.limit", "rule.period_seconds", "rule.name", "name", "limit", "burst", "mode"];
 const MODES = [
-  { value: "exact", title: "Exact: every check in the shared state" },
-  { value: "leased", title: "Leased: nodes hold slices" },
-  { value: "local", title: "Local: each process for itself" },
+  { value: "exact", title: "Exact, in the shared state" },
+  { value: "leased", title: "Leased to nodes" },
+  { value: "local", title: "Local to each process" },
 ];
 const FAILURES = [
   { value: "open", title: "Let through" },

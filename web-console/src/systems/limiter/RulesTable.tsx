@@ -1,6 +1,6 @@
 // Data: what was decided in the last minutes, who was refused most, and all rules.
 import { createMemo, createResource, createSignal, For, type JSX, onCleanup, Show } from "solid-js";
-import { count, duration } from "../../format";
+import { count } from "../../format";
 import { Badge, Moment } from "../../parts/basics";
 import { Chart, type Columns } from "../../parts/Chart";
 import { type Column, DataTable } from "../../parts/DataTable";
@@ -18,8 +18,23 @@ const LINES = [
   { token: "bad", filled: true },
 ] as const;
 
-const per = ({ rule }: StoredRule): string =>
-  rule.limit === null ? "no limit" : `${count(rule.limit)} / ${duration(rule.period_seconds)}`;
+const UNITS: readonly [number, string][] = [
+  [86_400, "day"],
+  [3600, "hour"],
+  [60, "minute"],
+  [1, "second"],
+];
+
+/** "100 a minute", "10 in 90 seconds". */
+const per = ({ rule }: StoredRule): string => {
+  if (rule.limit === null) return "no limit";
+  if (rule.algorithm === "concurrency") return `${count(rule.limit)} at once`;
+  const exact = UNITS.find(([seconds]) => seconds === rule.period_seconds);
+  if (exact) return `${count(rule.limit)} ${exact[1] === "hour" ? "an" : "a"} ${exact[1]}`;
+  const [seconds, unit] = UNITS.find(([each]) => rule.period_seconds % each === 0) ?? [1, "second"];
+  return `${count(rule.limit)} in ${count(rule.period_seconds / seconds)} ${unit}s`;
+};
+const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 
 const COLUMNS: Column<StoredRule>[] = [
   {
@@ -171,9 +186,10 @@ function Decisions(): JSX.Element {
           label={`${total("allowed")} allowed and ${total("denied")} refused in the last 15 minutes`}
           columns={columns}
           lines={LINES}
-          height={140}
+          height={160}
           leastTop={5}
           axes
+          formatTime={(seconds) => CLOCK.format(seconds * 1000)}
           format={count}
         />
       </section>
