@@ -50,7 +50,8 @@ Asked = tuple[Bound, bytes, int]
 OneDone = Callable[[Outcome | Decision], None]
 P = ParamSpec("P")
 R = TypeVar("R")
-_ACT_SECONDS: Final = 0.015
+_ACT_SECONDS: Final = 1.0
+"""A reset is no check: nobody's request waits for it."""
 
 
 class Limiter:
