@@ -55,19 +55,19 @@ BLUEPRINT = Blueprint(
     guarantees=(
         Guarantee(
             promise="However many processes ask at once, an exact rule admits its limit, and neither more nor less.",
-            drill="limiter.exactly-a-hundred",
+            drill="pytest tests/systems/limiter/test_limiter.py",
         ),
         Guarantee(
             promise="With Valkey killed or stopped every check is answered within 20 ms by the rule's policy.",
-            drill="limiter.valkey-away",
+            drill="pytest tests/systems/limiter/test_bad_days.py",
         ),
         Guarantee(
             promise="A leased rule admits at most its limit and the leases outstanding; a dead node's lease comes back.",
-            drill="limiter.dead-node",
+            drill="pytest tests/systems/limiter/test_bad_days.py -k lease",
         ),
         Guarantee(
             promise="A refusal changes nothing, and waiting exactly as told succeeds.",
-            drill="limiter.waiting-succeeds",
+            drill="pytest tests/unit/limiter",
         ),
     ),
     trade_offs=(
