@@ -56,11 +56,15 @@ class NewEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Placed(msgspec.Struct, frozen=True, gc=False):
-    """What became of an entry: where it stands, or where the one that its key named before stands."""
+    """What became of an entry: where it stands, or where the one that its key named before stands.
+
+    `counted`, for a stored one: how many entries up to it count.
+    """
 
     outcome: Outcome
     seq: int
     id: int
+    counted: int = 0
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -72,7 +72,7 @@ END $$;
 CREATE FUNCTION {space}.append(
     streams bigint[], ids bigint[], kinds smallint[], authors text[], keys bytea[], bodies bytea[], fences bigint[],
     digests bytea[], datas bytea[], counts boolean[], raising boolean[], now_bucket integer
-) RETURNS TABLE (at integer, outcome "char", found_seq bigint, found_id bigint)
+) RETURNS TABLE (at integer, outcome "char", found_seq bigint, found_id bigint, found_counted bigint)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $$
@@ -124,6 +124,7 @@ BEGIN
     )
     SELECT j.place, j.verdict::"char",
            CASE j.verdict WHEN 'n' THEN j.seq ELSE coalesce(j.known_seq, 0) END,
-           CASE j.verdict WHEN 'n' THEN j.id ELSE coalesce(j.known_id, 0) END
+           CASE j.verdict WHEN 'n' THEN j.id ELSE coalesce(j.known_id, 0) END,
+           CASE j.verdict WHEN 'n' THEN j.ordinal ELSE 0 END
     FROM judged j ORDER BY j.place;
 END $$;
