@@ -6,14 +6,26 @@ Fixtures (all lazy; a test that names none starts nothing):
 `supervisor`    session: that supervisor, for tests that ask for pids (do not kill what others use)
 `database_url`  a new, empty database for this test, dropped afterwards
 `database`      that database, open (`twelvefold.engines.database.Database`)
+`eventually`    `await eventually(condition)`: looks (sync or async) until it holds; fails after 20 s
 `valkey_url`    the state server; `cache_url`, `log_url` the other two; each emptied before the test
+`server`        session: the real `twelvefold up`, as its users run it: `url`, `api_key`, `console_url`, `data_dir`, `pid`
+
+With `TWELVEFOLD_NO_SKIP=1` (as in `.ci/run`) a skipped test fails the run.
 """
 
+import asyncio
+import inspect
+import json
+import os
 import secrets
+import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -52,6 +64,21 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
+def eventually() -> Callable[[Callable[[], Any]], Awaitable[None]]:
+    """For what another process does, which gives no event to wait for."""
+
+    async def wait(condition: Callable[[], Any], *, deadline_seconds: float = 20.0) -> None:
+        async with asyncio.timeout(deadline_seconds):
+            while True:
+                found = condition()
+                if (await found) if inspect.isawaitable(found) else found:
+                    return
+                await asyncio.sleep(0.002)
+
+    return wait
+
+
+@pytest.fixture
 def valkey_url(embedded: EngineUrls) -> str:
     return _emptied(embedded.valkey)
 
@@ -84,3 +111,53 @@ def _emptied(url: str) -> str:
             connection.sendall(command)
             assert connection.recv(64) == b"+OK\r\n"
     return url
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """What `twelvefold up --json` said."""
+
+    url: str
+    api_key: str
+    console_url: str
+    data_dir: str
+    pid: int
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.api_key}"}
+
+
+def start_server(data: Path, *words: str) -> tuple[subprocess.Popen[str], RunningServer]:
+    """Start `twelvefold up` on any free port; returns when it answers."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "twelvefold.cli", "up", "--json", "--port", "0", "--data", str(data), *words],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, f"twelvefold up ended with {process.wait(30)}"
+    return process, RunningServer(**json.loads(line))
+
+
+def stop_server(process: subprocess.Popen[str]) -> int:
+    """End it as an operator would, and return its exit code."""
+    process.send_signal(signal.SIGTERM)
+    code = process.wait(60)
+    assert process.stdout is not None
+    process.stdout.close()
+    return code
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    process, running = start_server(tmp_path_factory.mktemp("platform") / "data")
+    yield running
+    assert stop_server(process) == 0
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("TWELVEFOLD_NO_SKIP") and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from twelvefold.cli.connection import Connection
-from twelvefold.cli.options import Data, Json
+from twelvefold.cli.options import Data, Json, verb
 from twelvefold.cli.output import FAILED, show, table
 from twelvefold.kernel.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from twelvefold.systems.links.compat.imports import ImportItem
 
-app = App(name="links", help="Short links: create, list, import, export.")
+app = verb("links", "Short links: create, list, import, export.")
 BATCH = 1000
 """Items a call: small enough for a progress that moves, large enough for one quick transaction."""
 
@@ -66,7 +66,9 @@ def import_links(
     kind = imports.detect(lines[0] if lines else "") if format == "auto" else format
     items = list(imports.read(lines, kind=kind, keep_aliases=keep_aliases))
     connection = Connection.open(data)
-    failures: list[dict[str, Any]] = [{"line": item.line, "problem": item.problem} for item in items if item.body is None]
+    failures: list[dict[str, Any]] = [
+        {"line": item.line, "problem": item.problem} for item in items if item.body is None
+    ]
     good = [item for item in items if item.body is not None]
     created, began = 0, time.monotonic()
     console = Console(stderr=True)

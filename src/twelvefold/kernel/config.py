@@ -90,9 +90,13 @@ def _known(name: str, known: Mapping[str, Any], prefix: str, origin: str) -> str
 
 def _split_variable(name: str, sections: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
     rest = name.removeprefix(ENV_PREFIX).lower()
-    for section in sections:
-        if rest.startswith(f"{section}_"):
-            return section, _known(rest.removeprefix(f"{section}_"), sections[section], f"{section}.", name)
+    # `log_ship_url` may be log.ship_url or log_ship.url: the longest section that knows the key has it.
+    begun = sorted((section for section in sections if rest.startswith(f"{section}_")), key=len, reverse=True)
+    for section in begun:
+        if (key := rest.removeprefix(f"{section}_")) in sections[section]:
+            return section, key
+    for section in begun:
+        return section, _known(rest.removeprefix(f"{section}_"), sections[section], f"{section}.", name)
     keys = {f"{section}_{key}": None for section, fields in sections.items() for key in fields}
     nearest = difflib.get_close_matches(rest, keys, n=1, cutoff=0.5)
     fix = f"did you mean {ENV_PREFIX}{nearest[0].upper()}?" if nearest else "see `twelvefold config show`"
@@ -102,9 +106,14 @@ def _split_variable(name: str, sections: Mapping[str, Mapping[str, Any]]) -> tup
 def _convert(schema: type[T], tree: dict[str, dict[str, Any]], origins: Mapping[str, str]) -> T:
     for section in msgspec.structs.fields(schema):
         for field in msgspec.structs.fields(section.type):
-            if field.name not in tree[section.name]:
-                continue
             path = f"{section.name}.{field.name}"
+            if field.name not in tree[section.name]:
+                if field.required:
+                    variable = f"{ENV_PREFIX}{section.name}_{field.name}".upper()
+                    raise ConfigurationError(
+                        f"{path} is not set; write it to the configuration file or set {variable}", field=path
+                    )
+                continue
             try:
                 msgspec.convert(
                     _unpacked(tree[section.name][field.name], field.type), field.type, strict=False
@@ -112,7 +121,12 @@ def _convert(schema: type[T], tree: dict[str, dict[str, Any]], origins: Mapping[
             except (msgspec.ValidationError, ValueError) as error:
                 raise ConfigurationError(f"{origins[path]}: {path}: {error}", field=path) from error
             tree[section.name][field.name] = _unpacked(tree[section.name][field.name], field.type)
-    return msgspec.convert(tree, schema, strict=False)
+    try:
+        return msgspec.convert(tree, schema, strict=False)
+    except msgspec.ValidationError as error:
+        # Each value was good by itself, so a section's own check refused them together.
+        reason, _, path = str(error).partition(" - at `$.")
+        raise ConfigurationError(f"{path.rstrip('`')}: {reason}" if path else reason) from error
 
 
 def _unpacked(value: Any, expected: Any) -> Any:

@@ -17,6 +17,9 @@ from twelvefold.kernel.errors import EngineUnavailableError, InvalidInputError
 EPOCH_MS = 1_767_225_600_000
 """2026-01-01T00:00:00Z; 41 bits last until 2095."""
 
+LAST_MS = EPOCH_MS + (1 << 41) - 1
+"""The last millisecond that fits."""
+
 WORKERS = 1 << 10
 SEQUENCES = 1 << 12
 MAX_ID = (1 << 63) - 1
@@ -78,7 +81,7 @@ class SnowflakeGenerator:
         clock: Clock,
         *,
         floor_ms: int = 0,
-        ceiling_ms: int = MAX_ID,
+        ceiling_ms: int = LAST_MS,
         wait: Callable[[float], None],
     ) -> None:
         if not 0 <= worker_id < WORKERS:
@@ -86,9 +89,9 @@ class SnowflakeGenerator:
         self.worker_id = worker_id
         self._clock = clock
         self._wait = wait
-        self._last_ms = floor_ms
+        self._last_ms = max(floor_ms, EPOCH_MS - 1)
         self._sequence = SEQUENCES - 1
-        self._ceiling_ms = ceiling_ms
+        self._ceiling_ms = min(ceiling_ms, LAST_MS)
         self._worker_bits = worker_id << 12
         self._lock = threading.Lock()
 
@@ -99,11 +102,26 @@ class SnowflakeGenerator:
 
     def extend(self, ceiling_ms: int) -> None:
         """The lease was renewed up to `ceiling_ms`."""
-        self._ceiling_ms = max(self._ceiling_ms, ceiling_ms)
+        with self._lock:
+            self._ceiling_ms = max(self._ceiling_ms, min(ceiling_ms, LAST_MS))
 
     def revoke(self) -> None:
-        """The lease was lost: refuse from now on."""
-        self._ceiling_ms = -1
+        """The lease was lost: refuse from now on. Afterwards no id is later than `last_ms`."""
+        with self._lock:
+            self._ceiling_ms = -1
+
+    def adopt(self, worker_id: int, *, floor_ms: int, ceiling_ms: int) -> None:
+        """Go on under another lease; arguments as in the constructor. Ids keep ascending."""
+        if not 0 <= worker_id < WORKERS:
+            raise ValueError(f"worker_id must be 0 to {WORKERS - 1}, not {worker_id}")
+        with self._lock:
+            self.worker_id = worker_id
+            self._worker_bits = worker_id << 12
+            self._last_ms = max(self._last_ms, floor_ms)
+            self._sequence = (
+                SEQUENCES - 1
+            )  # the next id gets a new millisecond: a lower worker id sorts lower
+            self._ceiling_ms = min(ceiling_ms, LAST_MS)
 
     def make(self) -> int:
         """One id. Waits a millisecond after 4,096; raises `ClockBehindError` or `LeaseExpiredError`."""
@@ -119,12 +137,15 @@ class SnowflakeGenerator:
         now = self._clock.now_ms()
         if now <= self._last_ms:
             if self._sequence < SEQUENCES - 1 and self._last_ms - now <= MAX_WAIT_MS:
+                self._refuse_beyond_lease(self._last_ms)
                 self._sequence += 1
-                return self._checked(self._last_ms)
+                return self._id()
             now = self._wait_past(self._last_ms)
+        # Before `_last_ms` moves: a clock that ran ahead for a moment must not block us once it is right.
+        self._refuse_beyond_lease(now)
         self._last_ms = now
         self._sequence = 0
-        return self._checked(now)
+        return self._id()
 
     def _wait_past(self, last_ms: int) -> int:
         now = self._clock.now_ms()
@@ -136,7 +157,9 @@ class SnowflakeGenerator:
             now = self._clock.now_ms()
         return now
 
-    def _checked(self, ms: int) -> int:
+    def _refuse_beyond_lease(self, ms: int) -> None:
         if ms > self._ceiling_ms:
             raise LeaseExpiredError
-        return (ms - EPOCH_MS) << 22 | self._worker_bits | self._sequence
+
+    def _id(self) -> int:
+        return (self._last_ms - EPOCH_MS) << 22 | self._worker_bits | self._sequence

@@ -19,7 +19,7 @@ class Backoff:
 
     def delays(self, draw: Callable[[], float] = random.random) -> Iterator[float]:
         """Yield delays for ever; `draw` gives numbers in [0, 1). No delay is below a tenth of its bound."""
-        bound = self.first_seconds
+        bound = min(self.cap_seconds, self.first_seconds)
         while True:
             yield bound * (0.1 + 0.9 * draw())
             bound = min(self.cap_seconds, bound * self.factor)

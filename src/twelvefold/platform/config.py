@@ -10,7 +10,7 @@ from twelvefold.kernel import config as kernel_config
 from twelvefold.kernel.config import Loaded
 from twelvefold.kernel.errors import ConfigurationError
 from twelvefold.systems.links.settings import LinksSettings
-from twelvefold.web.server import ServerConfig
+from twelvefold.web.settings import ServerConfig
 
 EMBEDDED = "embedded"
 FILE_NAME = "twelvefold.toml"

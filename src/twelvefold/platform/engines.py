@@ -12,10 +12,10 @@ import msgspec
 from twelvefold.engines.blobs import Blobs, open_blobs
 from twelvefold.engines.database import Database
 from twelvefold.engines.embedded import EngineUrls
-from twelvefold.engines.events import Events, open_events
+from twelvefold.engines.events import Events, ParquetEvents
 from twelvefold.engines.identity import WorkerLease
-from twelvefold.engines.log import Log, open_log
-from twelvefold.engines.realtime import Realtime, open_realtime
+from twelvefold.engines.log import Capability, ValkeyStreams, require
+from twelvefold.engines.realtime import Realtime, ValkeyPubSub
 from twelvefold.engines.valkey import Valkey
 from twelvefold.kernel.clock import Clock
 from twelvefold.kernel.errors import TwelvefoldError
@@ -46,7 +46,7 @@ class Engines:
         database: Database,
         valkey: Valkey,
         cache: Valkey,
-        log: Log,
+        log: ValkeyStreams,
         blobs: Blobs,
         events: Events,
         realtime: Realtime,
@@ -74,12 +74,14 @@ class Engines:
             stack.push_async_callback(valkey.close)
             cache = await Valkey.open(urls.cache, name="cache")
             stack.push_async_callback(cache.close)
-            log = await open_log(urls.log)
+            log = await ValkeyStreams.open(urls.log)
             stack.push_async_callback(log.close)
-            realtime = await open_realtime(urls.valkey)
+            require(log, Capability.DURABLE, Capability.RETAINS)
+            realtime = await ValkeyPubSub.open(valkey)
             stack.push_async_callback(realtime.close)
             blobs = open_blobs(blobs_url(config, data))
-            events = open_events(blobs, [FACTS])
+            scratch = data / "scratch" / name
+            events = ParquetEvents(blobs, [FACTS], clock, scratch=scratch)
             stack.push_async_callback(events.close)
             lease = await WorkerLease.acquire(database, clock, holder=name)
             stack.push_async_callback(lease.release)

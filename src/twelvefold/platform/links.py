@@ -9,21 +9,25 @@ from pathlib import Path
 from typing import Any, Self
 
 from twelvefold.engines.database import migrate
-from twelvefold.engines.log import SpooledPublisher
+from twelvefold.engines.log import SpooledPublisher, SpoolLimits
 from twelvefold.kernel.clock import Clock
 from twelvefold.kernel.tenancy import Principal
 from twelvefold.platform.engines import Engines
 from twelvefold.systems.links.blueprint import BLUEPRINT
+from twelvefold.systems.links.click_batches import key_of_day
 from twelvefold.systems.links.click_codec import encode
+from twelvefold.systems.links.click_enrichment import Enricher
 from twelvefold.systems.links.compat.yourls import YourlsApi
 from twelvefold.systems.links.routes.api import MAX_BULK_BYTES, link_routes
 from twelvefold.systems.links.routes.lane import RedirectLane
+from twelvefold.systems.links.routes.live import LiveFeed, live_routes, live_socket
 from twelvefold.systems.links.routes.more import abuse_routes, domain_routes, id_routes, paste_routes
 from twelvefold.systems.links.routes.redirect import PublicPages
 from twelvefold.systems.links.rules.codes import BASE62, CodeSpace
 from twelvefold.systems.links.service.abuse import Abuse
 from twelvefold.systems.links.service.allocator import CodeAllocator
 from twelvefold.systems.links.service.budgets import ClickBudgets
+from twelvefold.systems.links.service.creation import LinkCreation
 from twelvefold.systems.links.service.domains import Domains
 from twelvefold.systems.links.service.links import Links
 from twelvefold.systems.links.service.live import Watches
@@ -35,6 +39,7 @@ from twelvefold.systems.links.service.resolver import Resolver
 from twelvefold.systems.links.service.signatures import Signatures
 from twelvefold.systems.links.service.stats import ClickStats
 from twelvefold.systems.links.service.titles import TitleFetcher
+from twelvefold.systems.links.service.visitors import Visitors
 from twelvefold.systems.links.settings import LinksSettings
 from twelvefold.systems.links.store.attempts import AttemptStore
 from twelvefold.systems.links.store.cache import DestinationCache
@@ -46,10 +51,12 @@ from twelvefold.systems.links.store.pastes import PasteStore
 from twelvefold.systems.links.store.rollup import DayRollup, estimate
 from twelvefold.systems.links.store.signatures import SignatureStore
 from twelvefold.systems.links.store.watches import WatchStore
-from twelvefold.systems.links.visits import Enricher, VisitReader
+from twelvefold.systems.links.visits import Countries, VisitReader
 from twelvefold.systems.links.workers import GROUP, TOPIC, ClickWorker, EndWorker
 from twelvefold.web.guard import Verifier
+from twelvefold.web.hub import Hub
 from twelvefold.web.mount import Mount
+from twelvefold.web.sse import EventStreams
 
 FLUSH_MS = 25
 """How much of the clicks a kill -9 of a web process can lose; the blueprint promises it."""
@@ -71,6 +78,7 @@ class LinksSystem(Links):
     asgi: Any
     """An ASGI app with codes, pastes and `/yourls-api.php` at its root, for a foreign app to mount."""
 
+    feed: LiveFeed
     _stack: AsyncExitStack
 
     @classmethod
@@ -83,6 +91,8 @@ class LinksSystem(Links):
         base_url: str,
         secret: bytes,
         spool: Path,
+        hub: Hub,
+        streams: EventStreams,
         verifier: Verifier,
         principal_of_key_id: PrincipalOfKeyId,
     ) -> Self:
@@ -98,7 +108,9 @@ class LinksSystem(Links):
             stack.push_async_callback(resolver.close)
             listener = await engines.database.listen(CHANNEL, resolver.on_news, on_gap=resolver.on_gap)
             stack.push_async_callback(listener.close)
-            clicks = await SpooledPublisher.open(engines.log, TOPIC, spool=spool, encode=_packed, flush_ms=FLUSH_MS)
+            clicks = await SpooledPublisher.open(
+                engines.log, TOPIC, spool, encode=_packed, limits=SpoolLimits(flush_ms=FLUSH_MS)
+            )
             stack.push_async_callback(clicks.close)
 
             domains = Domains(domain_store, resolver, base_url)
@@ -108,14 +120,23 @@ class LinksSystem(Links):
                 links=link_store,
                 domains=domains,
                 abuse=abuse,
-                ids=engines.ids,
                 clock=clock,
-                code_key=secret,
-                settings=settings,
                 passwords=passwords,
-                titles=TitleFetcher(),
+                creation=LinkCreation(
+                    links=link_store,
+                    domains=domains,
+                    abuse=abuse,
+                    ids=engines.ids,
+                    clock=clock,
+                    code_key=secret,
+                    settings=settings,
+                    passwords=passwords,
+                    titles=TitleFetcher(),
+                ),
             )
-            budgets = ClickBudgets(lambda link_id, wanted: link_store.take_clicks(link_id, wanted, clock.now_ms()))
+            budgets = ClickBudgets(
+                lambda link_id, wanted: link_store.take_clicks(link_id, wanted, clock.now_ms())
+            )
             self.domains, self.abuse = domains, abuse
             self.pastes = Pastes(
                 store=PasteStore(engines.database),
@@ -142,16 +163,20 @@ class LinksSystem(Links):
             )
             watches = Watches(WatchStore(engines.valkey, engines.realtime), clock)
             signatures = Signatures(SignatureStore(engines.database), secret, principal_of_key_id)
-            visits = VisitReader(trusted_proxies=settings.trusted_proxies)
+            visitors = Visitors(_visit_reader(settings))
             pages = PublicPages(
                 redirects=self.redirects,
                 pastes=self.pastes,
                 abuse=abuse,
                 domains=domains,
                 links=link_store,
-                visitor=visits.visitor,
+                visitor=visitors.visitor,
             )
-            yourls = YourlsApi(links=self, stats=self.stats, verifier=verifier, signatures=signatures, clock=clock)
+            yourls = YourlsApi(
+                links=self, stats=self.stats, verifier=verifier, signatures=signatures, clock=clock
+            )
+            self.feed = LiveFeed(hub, watches)
+            stack.push_async_callback(self.feed.close)
             lane = RedirectLane(resolver, near, cache, clicks.append)
             self.asgi = _root(yourls, pages)
             self.mount = Mount(
@@ -159,17 +184,18 @@ class LinksSystem(Links):
                 routers=(
                     domain_routes(domains),
                     abuse_routes(abuse),
+                    live_routes(self, streams),
                     link_routes(self, self.stats),
                     paste_routes(self.pastes),
                     id_routes(engines.ids),
                 ),
+                sockets=(live_socket(self, hub),),
                 segments=("links", "pastes", "ids"),
                 root=self.asgi,
                 root_prefixes=("/",),
                 lane=lane,
                 body_limits={"/v1/links/bulk": MAX_BULK_BYTES},
             )
-            self._watches = watches
             self._stack = stack.pop_all()
             return self
         raise AssertionError("unreachable")
@@ -184,9 +210,9 @@ async def work(engines: Engines, *, settings: LinksSettings, clock: Clock, secre
     await migrate(engines.database, "links", files("twelvefold.systems.links") / "schema")
     clicks = ClickStore(engines.database, engines.events)
     counting = ClickWorker(
-        consumer=await engines.log.consumer(TOPIC, GROUP, name),
+        consumer=engines.log.consumer(TOPIC, GROUP, name),
         store=clicks,
-        enricher=Enricher(VisitReader(trusted_proxies=settings.trusted_proxies), secret=secret),
+        enricher=Enricher(_visit_reader(settings), key_of_day(secret)),
         watches=Watches(WatchStore(engines.valkey, engines.realtime), clock),
         clock=clock,
     )
@@ -200,6 +226,11 @@ async def work(engines: Engines, *, settings: LinksSettings, clock: Clock, secre
     async with asyncio.TaskGroup() as group:
         group.create_task(counting.run())
         group.create_task(ending.run())
+
+
+def _visit_reader(settings: LinksSettings) -> VisitReader:
+    path = Path(str(files("twelvefold.systems.links"))) / "data" / "country.mmdb"
+    return VisitReader(Countries(path), trusted_hops=settings.trusted_proxies)
 
 
 def _packed(clicks: list[Any]) -> list[bytes]:

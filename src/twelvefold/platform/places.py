@@ -5,9 +5,11 @@ from pathlib import Path
 
 from twelvefold.engines.embedded.secret_files import Secrets
 from twelvefold.platform.config import DEFAULT_DATA
-from twelvefold.web.access import key_from_secret
+from twelvefold.web.access.rules import key_from_seed
 
 OWNER_KEY = "owner_key"
+LINKS_SECRET = "links_codes"  # noqa: S105 - the name of a file
+"""Orders the codes; whoever loses it must not make links under the same counter again."""
 
 
 def data_folder(named: Path | None) -> Path:
@@ -17,4 +19,4 @@ def data_folder(named: Path | None) -> Path:
 
 def owner_key(data: Path) -> str:
     """The API key that the first start made, from the folder's secrets."""
-    return key_from_secret(Secrets(data / "secrets").get(OWNER_KEY))
+    return key_from_seed(Secrets(data / "secrets").get(OWNER_KEY))

@@ -26,9 +26,9 @@ class RoleServer:
         self.lock = runtime / f"{name}.lock"
         self.log = data / "logs" / f"{name}.log"
 
-    def prepare(self, account: Account | None) -> None:
+    def prepare(self, account: Account | None, stopping: Callable[[], bool]) -> None:
         """Forget an earlier process's readiness."""
-        del account
+        del account, stopping
         self._ready.unlink(missing_ok=True)
 
     def child(self, account: Account | None, on_exit: Callable[[int], None]) -> ChildProcess:

@@ -12,14 +12,16 @@ from twelvefold.platform.places import LINKS_SECRET
 from twelvefold.platform.runtime import Runtime
 
 
-async def work(note: Runtime, data: Path, ready: Callable[[], None], stop: asyncio.Event) -> None:
+async def work(
+    note: Runtime, data: Path, ready: Callable[[], None], stop: asyncio.Event, *, name: str = "work"
+) -> None:
     """Work until `stop` is set."""
     clock = SystemClock()
-    engines = await Engines.open(note.config, note.engine_urls, data, clock, name="work")
+    engines = await Engines.open(note.config, note.engine_urls, data, clock, name=name)
     try:
         secret = Secrets(data / "secrets").get(LINKS_SECRET)
         working = asyncio.create_task(
-            links.work(engines, settings=note.config.links, clock=clock, secret=secret, name="work")
+            links.work(engines, settings=note.config.links, clock=clock, secret=secret, name=name)
         )
         ready()
         stopping = asyncio.create_task(stop.wait())

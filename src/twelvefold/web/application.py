@@ -16,10 +16,15 @@ import structlog
 from litestar import Litestar, Router
 
 from twelvefold.kernel.errors import MalformedRequestError, MethodNotAllowedError, NotFoundError
+from twelvefold.kernel.tenancy import Principal
 from twelvefold.web.api import build_api, describe
-from twelvefold.web.guard import SAFE_METHODS, Gate, Guard, RequestFacts
+from twelvefold.web.asgi_sockets import AsgiSocket
+from twelvefold.web.frames import POLICY_VIOLATION
+from twelvefold.web.guard import SAFE_METHODS, Gate, Guard, RequestFacts, require
+from twelvefold.web.hub import Hub
 from twelvefold.web.mount import AsgiApp, Mount
 from twelvefold.web.problem import as_error, problem_response, request_id_from
+from twelvefold.web.socket_routes import Accepted, SocketRoute, SocketRoutes, handshake_of
 from twelvefold.web.static import SECURITY_HEADERS, StaticFiles
 
 log = structlog.get_logger("web")
@@ -27,6 +32,7 @@ log = structlog.get_logger("web")
 Readiness = Callable[[], Awaitable[Mapping[str, str | None]]]
 """Engine name to what is wrong with it; None where it answers."""
 
+_FIRST_ERROR: Final = 400
 _JSON: Final = (b"content-type", b"application/json")
 
 
@@ -42,6 +48,8 @@ class Application:
 
     Args:
         mounts: the systems.
+        sockets: more WebSocket endpoints (platform).
+        hub: where sockets listen, for those that another ASGI server carries.
         routers: more Litestar routers below `/v1` (access, platform).
         readiness: asks the engines.
         guard: authenticates `/v1`; without one, nobody is anybody.
@@ -58,6 +66,8 @@ class Application:
         mounts: Sequence[Mount] = (),
         *,
         routers: Sequence[Router] = (),
+        sockets: Sequence[SocketRoute] = (),
+        hub: Hub | None = None,
         readiness: Readiness | None = None,
         guard: Guard | None = None,
         gate: Gate | None = None,
@@ -68,6 +78,8 @@ class Application:
         request_seconds: float = 30.0,
     ) -> None:
         self._guard = guard
+        self._hub = hub
+        self._sockets = SocketRoutes((*sockets, *(route for mount in mounts for route in mount.sockets)))
         self._gate = gate
         self._observer = observer or Observer()
         self._metrics = metrics
@@ -88,6 +100,7 @@ class Application:
             "/console": _redirect("/console/"),
             "/": _redirect("/console/"),
         }
+        self._roots = tuple(mount.root for mount in mounts if mount.root is not None)
         self._prefixes: list[tuple[str, str, AsgiApp]] = sorted(
             (
                 (prefix, mount.name, mount.root)
@@ -103,8 +116,7 @@ class Application:
         if scope["type"] == "http":
             await self._http(scope, receive, send)
         elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": "no WebSocket here"})
+            await self._websocket(scope, receive, send)
         elif scope["type"] == "lifespan":
             await _lifespan(receive, send)
 
@@ -113,7 +125,7 @@ class Application:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         system, app = self._find(scope["path"])
-        answer = _Answer(send, request_id, self._request_seconds)
+        answer = _Answer(send, request_id, self._request_seconds, is_bare=app in self._roots)
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
@@ -155,16 +167,53 @@ class Application:
     async def _api(self, scope: dict[str, Any], receive: Any, send: "_Answer") -> None:
         if b"%00" in scope.get("raw_path", b"") or b"%00" in scope["query_string"]:
             raise MalformedRequestError("the address contains a NUL character")
+        try:
+            await self._identify(scope, scope["method"])
+        finally:
+            gate_headers = scope["state"].get("gate_headers", ())
+            send.headers += [(name.encode(), value.encode()) for name, value in gate_headers]
+        await self.api(scope, receive, send)  # type: ignore[arg-type]  # Litestar's own names for ASGI's types
+
+    # -- WebSockets -----------------------------------------------------------------------------
+
+    async def connect(self, scope: dict[str, Any]) -> Accepted:
+        """Let a WebSocket in, or raise why not. Called by our own server's sockets."""
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id_from(scope["headers"])
+        found = self._sockets.find(scope["path"])
+        if found is None:
+            raise NotFoundError("there is no WebSocket here")
+        route, params = found
+        principal = await self._identify(scope, "GET")
+        if route.scope:
+            require(principal, route.scope)
+        accepted = await route.connect(handshake_of(scope, params, principal))
+        return accepted if isinstance(accepted, Accepted) else Accepted(handler=accepted)
+
+    async def _websocket(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """The same on another ASGI server."""
+        await receive()
+        try:
+            async with asyncio.timeout(self._request_seconds):
+                accepted = await self.connect(scope)
+        except Exception as cause:  # noqa: BLE001  # the last door: whatever it is becomes an answer
+            error = as_error(cause, scope["state"]["request_id"])
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": error.message[:120]})
+        else:
+            await AsgiSocket(accepted, self._hub).run(receive, send)
+
+    async def _identify(self, scope: dict[str, Any], method: str) -> Principal | None:
+        """Ask the guard, then the gate."""
         principal = await self._guard.identify(scope) if self._guard else None
         scope["state"]["principal"] = principal
         if self._gate is not None:
             client = scope.get("client")
-            facts = RequestFacts(scope["method"], scope["path"], client[0] if client else "")
+            facts = RequestFacts(method, scope["path"], client[0] if client else "")
             decision = await self._gate.admit(principal, facts)
-            send.headers += [(name.encode(), value.encode()) for name, value in decision.headers]
+            scope["state"]["gate_headers"] = decision.headers
             if decision.refused is not None:
                 raise decision.refused
-        await self.api(scope, receive, send)  # type: ignore[arg-type]  # Litestar's own names for ASGI's types
+        return principal
 
     # -- the platform's own addresses -----------------------------------------------------------
 
@@ -199,12 +248,13 @@ class Application:
 class _Answer:
     """ASGI's `send`, with the request id and security headers added, and the deadline lifted at its start."""
 
-    __slots__ = ("_request_id", "_seconds", "_send", "deadline", "headers", "status")
+    __slots__ = ("_request_id", "_seconds", "_send", "deadline", "headers", "is_bare", "status")
 
-    def __init__(self, send: Any, request_id: str, seconds: float) -> None:
+    def __init__(self, send: Any, request_id: str, seconds: float, *, is_bare: bool) -> None:
         self._send = send
         self._request_id = request_id.encode()
         self._seconds = seconds
+        self.is_bare = is_bare
         self.headers: list[tuple[bytes, bytes]] = []
         self.status = 0
         self.deadline: asyncio.Timeout | None = None
@@ -212,11 +262,11 @@ class _Answer:
     async def __call__(self, message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [
-                *message.get("headers", ()),
-                *self.headers,
-                (b"x-request-id", self._request_id),
-            ]
+            headers = [*message.get("headers", ()), *self.headers]
+            # A hot answer of the root is the same from the lane, which knows no request ids.
+            if not self.is_bare or self.status >= _FIRST_ERROR:
+                headers.append((b"x-request-id", self._request_id))
+            message["headers"] = headers
             if self.deadline is not None:
                 self.deadline.reschedule(None)
         await self._send(message)

@@ -9,13 +9,11 @@ connections of a process, so that no request pays for a timer.
 
 import asyncio
 import urllib.parse
-from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any, Final
 
 import httptools
 import structlog
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from twelvefold.kernel.errors import MalformedRequestError, OverloadedError, TwelvefoldError
 from twelvefold.web.hall import Hall, Reading
@@ -24,9 +22,11 @@ from twelvefold.web.problem import (
     HeadersTooLargeError,
     RequestTimeoutError,
     as_error,
-    problem,
+    problem_response,
+    render_response,
     request_id_from,
 )
+from twelvefold.web.sockets import WebSocket
 
 log = structlog.get_logger("web")
 
@@ -51,6 +51,13 @@ class HttpConnection(HttpToolsProtocol):
 
     flow: Reading
 
+    # uvicorn's attributes live in a dict; ours are slots, which is smaller and on the hot path quicker.
+    __slots__ = (
+        "_body_limit", "_deaf", "_ended", "_farewell", "_fresh", "_held", "_last", "_lingering_since", "_lost",
+        "_quiet_since", "_running", "_size", "_stage", "_stage_since", "_upgraded_at", "_write_paused_since",
+        "hall", "heard",
+    )  # fmt: skip
+
     def __init__(self, hall: Hall) -> None:
         super().__init__(hall.config, hall.server_state, hall.app_state, hall.loop)
         # Bytes after `Connection: close` are an error to the parser; we drop them with the connection.
@@ -68,6 +75,7 @@ class HttpConnection(HttpToolsProtocol):
         self._last = False
         self._deaf = False
         self._ended = False
+        self._upgraded_at: int | None = None
         self._farewell: bytes | None = None
         self._lingering_since = 0.0
         self._write_paused_since = 0.0
@@ -133,12 +141,18 @@ class HttpConnection(HttpToolsProtocol):
                 return
             if not self._deaf:
                 self._parse(view[start : start + SLICE_BYTES])
+                if self._upgraded_at is not None:
+                    self._hand_over(data[start + self._upgraded_at :])
+                    return
 
     def _parse(self, data: memoryview) -> None:
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._upgrade()
+        except httptools.HttpParserUpgrade as pause:
+            self._deaf = True
+            if self._should_upgrade():
+                self._upgraded_at = pause.args[0]
+            # else the request is answered as if it had not asked; then the connection ends
         except httptools.HttpParserError as fault:
             if self._last and self._stage == BETWEEN:
                 self._deaf = True
@@ -186,18 +200,20 @@ class HttpConnection(HttpToolsProtocol):
         self._stage = BODY
         self._stage_since = self.hall.now
         http_version = self.parser.get_http_version()
+        self._finish_scope(http_version)
         self._judge(http_version)
         self._size = 0
         if self.parser.should_upgrade():
             if self._should_upgrade():
-                self._finish_scope()
                 return
             self._last = True
-        self._finish_scope()
         keep_alive = http_version == "1.1" and self.parser.should_keep_alive() and not self._last
         self._last = not keep_alive
-        overloaded = len(self.tasks) >= self.hall.limits.max_concurrency
-        self._admit(_overloaded if overloaded else self.app, keep_alive=keep_alive)
+        app: Any = self.app
+        if len(self.tasks) >= self.hall.limits.max_concurrency:
+            self.scope["state"]["request_id"] = request_id_from(self.headers)
+            app = problem_response(OverloadedError(retry_after_seconds=1), self.scope)
+        self._admit(app, keep_alive=keep_alive)
 
     def on_body(self, body: bytes) -> None:
         """Bound the body; only a chunked one can still exceed here."""
@@ -285,7 +301,7 @@ class HttpConnection(HttpToolsProtocol):
         self._deaf = True
         self._stage = BETWEEN
         if self._farewell is None and not self._lost:
-            self._farewell = _render(error, getattr(self, "headers", None) or [])
+            self._farewell = render_response(error, getattr(self, "headers", None) or [])
             if self._nothing_in_flight():
                 self._leave()
 
@@ -323,26 +339,41 @@ class HttpConnection(HttpToolsProtocol):
             if self._should_upgrade() and not self._nothing_in_flight():
                 raise MalformedRequestError("an upgrade cannot be pipelined behind another request")
 
-    def _finish_scope(self) -> None:
+    def _finish_scope(self, http_version: str) -> None:
         url = httptools.parse_url(self.url)
         raw_path = url.path or b"/"
         path = raw_path.decode("ascii")
         scope = self.scope
         scope["method"] = self.parser.get_method().decode("ascii")
-        scope["http_version"] = self.parser.get_http_version()
+        scope["http_version"] = http_version
         scope["path"] = urllib.parse.unquote(path) if "%" in path else path
         scope["raw_path"] = raw_path
         scope["query_string"] = url.query or b""
 
     def _should_upgrade(self) -> bool:
-        return self.hall.may_upgrade and self._get_upgrade() == b"websocket"
+        return (
+            self.hall.doorkeeper is not None
+            and self.scope["method"] == "GET"
+            and self.scope["http_version"] == "1.1"
+            and self._get_upgrade() == b"websocket"
+        )
 
-    def _upgrade(self) -> None:
-        if not self._should_upgrade():
-            self._deaf = True  # the request is answered as if it had not asked; then the connection ends
-            return
+    def _hand_over(self, rest: bytes) -> None:
+        """A WebSocket takes the transport; `rest` came behind its handshake."""
+        scope: dict[str, Any] = {**self.scope, "type": "websocket"}
+        scope["scheme"] = "wss" if self.scheme == "https" else "ws"
+        transport = self.transport
         self._stage = BETWEEN
-        self.handle_websocket_upgrade()
+        self.hall.connections.discard(self)
+        socket = WebSocket(self.hall, transport, scope)
+        self.hall.connections.add(socket)
+        transport.set_protocol(socket)
+        self.flow.resume_reading()
+        self.flow.release()
+        # The parser holds our methods: without it we are gone at once, not at the next collection.
+        self.parser = None  # type: ignore[assignment]  # as in uvicorn's own connection_lost
+        if rest:
+            socket.data_received(rest)
 
     def _admit(self, app: Any, *, keep_alive: bool) -> None:
         self.cycle = RequestResponseCycle(
@@ -374,27 +405,3 @@ def _fault(fault: httptools.HttpParserError) -> TwelvefoldError:
             )
         return as_error(cause or fault)
     return MalformedRequestError(f"this is not HTTP/1.1 as RFC 9112 has it: {fault}")
-
-
-def _render(error: TwelvefoldError, headers: list[tuple[bytes, bytes]]) -> bytes:
-    request_id = request_id_from(headers)
-    made = problem(error, request_id)
-    lines = [
-        *made.headers,
-        ("content-length", str(len(made.body))),
-        ("x-request-id", request_id),
-        ("connection", "close"),
-    ]
-    head = "".join(f"{name}: {value}\r\n" for name, value in lines)
-    status_line: bytes = STATUS_LINE[HTTPStatus(error.status)]
-    return status_line + head.encode("latin-1") + b"\r\n" + made.body
-
-
-async def _overloaded(scope: dict[str, Any], _receive: Callable[..., Any], send: Callable[..., Any]) -> None:
-    """The answer of a server that is at its limit of requests in flight."""
-    request_id = request_id_from(scope["headers"])
-    made = problem(OverloadedError(retry_after_seconds=1), request_id)
-    headers = [(name.encode(), value.encode("latin-1")) for name, value in made.headers]
-    headers += [(b"content-length", str(len(made.body)).encode()), (b"x-request-id", request_id.encode())]
-    await send({"type": "http.response.start", "status": made.status, "headers": headers})
-    await send({"type": "http.response.body", "body": made.body})

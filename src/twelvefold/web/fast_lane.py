@@ -122,6 +122,11 @@ class _Waiting:
 class FastLaneProtocol(HttpConnection):
     """See the module."""
 
+    __slots__ = (
+        "_answer", "_client", "_context", "_known_head", "_known_length", "_known_tail", "_overhead", "_partial",
+        "_tail", "_write", "waiting",
+    )  # fmt: skip
+
     hall: FastHall
 
     def __init__(self, hall: FastHall) -> None:

@@ -7,19 +7,27 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
+from twelvefold.web.hub import Hub
 from twelvefold.web.limits import Limits
+from twelvefold.web.sockets import Doorkeeper
 
 
 class Hall:
     """What all connections of one process share."""
 
     __slots__ = (
-        "app_state", "config", "connections", "draining", "limits", "loop", "may_upgrade", "now",
+        "app_state", "config", "connections", "doorkeeper", "draining", "hub", "limits", "loop", "now",
         "refused_connections", "server_state",
     )  # fmt: skip
 
     def __init__(
-        self, config: Config, limits: Limits, loop: asyncio.AbstractEventLoop, *, may_upgrade: bool
+        self,
+        config: Config,
+        limits: Limits,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        doorkeeper: Doorkeeper | None = None,
+        hub: Hub | None = None,
     ) -> None:
         self.config = config
         self.limits = limits
@@ -28,7 +36,9 @@ class Hall:
         self.app_state: dict[str, Any] = {}
         self.connections: set[Any] = self.server_state.connections
         self.draining = False
-        self.may_upgrade = may_upgrade
+        self.doorkeeper = doorkeeper
+        """Who lets WebSockets in; None: nobody does."""
+        self.hub = hub
         self.now = loop.time()
         """Seconds, as of the last sweep; good enough for limits that are many seconds long."""
         self.refused_connections = 0

@@ -7,6 +7,7 @@ from typing import Any
 from litestar import Router
 
 from twelvefold.web.fast_lane import BodyLane, Lane
+from twelvefold.web.socket_routes import SocketRoute
 
 AsgiApp = Callable[[Any, Any, Any], Any]
 
@@ -19,6 +20,7 @@ class Mount:
         name: the system's name, `links`; its requests are counted under it.
         routers: Litestar routers with whole paths (`/v1/links`, `/v1/pastes`).
         segments: the path segments below `/v1` that belong to this system, for counting.
+        sockets: WebSocket endpoints, anywhere.
         root: ASGI app for addresses outside `/v1`.
         root_prefixes: which addresses `root` gets (`/yourls-api.php`); `/` means all that nobody else has.
         lane: hot `GET /segment` requests; one system may have it.
@@ -31,6 +33,7 @@ class Mount:
     name: str
     routers: tuple[Router, ...] = ()
     segments: tuple[str, ...] = ()
+    sockets: tuple[SocketRoute, ...] = ()
     root: AsgiApp | None = None
     root_prefixes: tuple[str, ...] = ()
     lane: Lane | None = None

@@ -35,6 +35,8 @@ log = structlog.get_logger("web")
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
+_PLACE = re.compile(r"`(?:key in )?\$\.?([^`]*)`$")
+_MISSING = re.compile(r"missing required field `([^`]*)`")
 _RESERVED = frozenset({"type", "title", "status", "detail", "code", "field", "hint", "request_id"})
 
 
@@ -50,6 +52,13 @@ class UnsupportedMediaTypeError(TwelvefoldError):
 
     code = "unsupported_media_type"
     status = 415
+
+
+class WebSocketVersionError(TwelvefoldError):
+    """WebSockets here speak version 13."""
+
+    code = "websocket_version"
+    status = 426
 
 
 class HeadersTooLargeError(TwelvefoldError):
@@ -123,6 +132,8 @@ def problem(error: TwelvefoldError, request_id: str | None = None) -> Problem:
         headers.append(("retry-after", str(max(1, math.ceil(error.retry_after_seconds or 1)))))
     if error.status == UnauthenticatedError.status:
         headers.append(("www-authenticate", "Bearer"))
+    if isinstance(error, WebSocketVersionError):
+        headers += [("upgrade", "websocket"), ("sec-websocket-version", "13")]
     if allow := error.details.get("allow"):
         headers.append(("allow", str(allow)))
     body = msgspec.json.encode(problem_of(error, request_id), enc_hook=str)
@@ -188,14 +199,41 @@ def _from_validation(cause: ValidationException) -> TwelvefoldError:
 
 def _field(fault: dict[str, Any]) -> str | None:
     key = str(fault.get("key") or "")
-    if match := re.search(r"`(?:key in )?\$\.?([^`]*)`$", str(fault.get("message", ""))):
-        return match[1] or None
-    return None if key == "data" else key.removeprefix("data.") or None
+    return field_in(str(fault.get("message", ""))) or (
+        None if key == "data" else key.removeprefix("data.") or None
+    )
+
+
+def field_in(message: str) -> str | None:
+    """The field that a message of msgspec's is about, as a path (`rules[0].targets`)."""
+    place = _PLACE.search(message)
+    parts = [place[1]] if place and place[1] else []
+    if missing := _MISSING.search(message):
+        parts.append(missing[1])
+    return ".".join(parts) or None
 
 
 def _source(fault: dict[str, Any]) -> str:
     source = fault.get("source")
     return str(getattr(source, "value", source) or "body")
+
+
+def render_response(error: TwelvefoldError, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """A whole HTTP/1.1 response with `error`, which ends the connection.
+
+    `headers` are the request's, for its id; names in lower case.
+    """
+    request_id = request_id_from(headers)
+    made = problem(error, request_id)
+    lines = [
+        *made.headers,
+        ("content-length", str(len(made.body))),
+        ("x-request-id", request_id),
+        ("connection", "close"),
+    ]
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines)
+    status = http.HTTPStatus(error.status)
+    return f"HTTP/1.1 {status.value} {status.phrase}\r\n{head}\r\n".encode("latin-1") + made.body
 
 
 def request_id_from(headers: list[tuple[bytes, bytes]]) -> str:

@@ -7,7 +7,6 @@ to come back later (1012), and is over by its deadline.
 
 import asyncio
 import contextlib
-import errno
 import gc
 import resource
 import signal
@@ -19,8 +18,8 @@ import msgspec
 import structlog
 from uvicorn.config import Config
 
-from twelvefold.kernel.errors import ConfigurationError
 from twelvefold.web.fast_lane import BodyLane, FastHall, FastLaneProtocol, Lane
+from twelvefold.web.hub import Hub
 from twelvefold.web.limits import Limits
 
 log = structlog.get_logger("web")
@@ -29,77 +28,6 @@ SPARE_FILES = 256
 """File descriptors kept for engines, logs and files when connections are bounded by the process's limit."""
 
 _SWEEP_SECONDS = 1.0
-_FIRST_PRIVILEGED_FREE = 1024
-
-
-class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Section `[server]`."""
-
-    host: str = "127.0.0.1"
-    port: int = 8012
-    processes: int = 0
-    """Web processes; 0: one for each core."""
-    public_url: str = ""
-    """How clients reach this server, `https://short.example`; empty: `http://host:port`."""
-    trusted_proxies: int = 0
-    """How many proxies stand before this server, and may be believed about the client's address."""
-    max_connections: int = 20_000
-    max_concurrency: int = 2_000
-    max_body_bytes: int = 10 * 1024 * 1024
-    request_seconds: float = 30.0
-    keep_alive_seconds: float = 75.0
-    drain_seconds: float = 20.0
-
-
-def bind(host: str, port: int, *, shared: bool = True) -> socket.socket:
-    """A bound, not yet listening, TCP socket. Raises `ConfigurationError` naming the port and the fix.
-
-    `shared`: others may bind the same port with SO_REUSEPORT (the web processes of one server).
-    """
-    try:
-        family, _, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except socket.gaierror as error:
-        raise ConfigurationError(
-            f"server.host: '{host}' is not an address of this machine ({error.strerror}); "
-            "127.0.0.1 is this machine alone, 0.0.0.0 all its networks",
-            field="server.host",
-        ) from error
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind(address)
-    except OSError as error:
-        sock.close()
-        raise _explained(error, host, port) from error
-    sock.setblocking(False)
-    return sock
-
-
-def reserve(host: str, port: int) -> socket.socket:
-    """Take `port` (0: any free one) for this server's processes; keep the socket open meanwhile.
-
-    A port that any other program listens on is refused, also when that program allows sharing.
-    """
-    # Without SO_REUSEPORT, bind fails for a port that somebody listens on, whatever they set.
-    with bind(host, port, shared=False) as probe:
-        chosen = probe.getsockname()[1]
-    return bind(host, chosen, shared=True)
-
-
-def _explained(error: OSError, host: str, port: int) -> ConfigurationError:
-    if error.errno == errno.EADDRINUSE:
-        text = f"port {port} on {host} is taken by another program; stop it, or choose another with --port"
-    elif error.errno in (errno.EACCES, errno.EPERM) and port < _FIRST_PRIVILEGED_FREE:
-        text = f"port {port} needs privileges; choose one from {_FIRST_PRIVILEGED_FREE} up with --port"
-    elif error.errno == errno.EADDRNOTAVAIL:
-        text = f"server.host: {host} is not an address of this machine"
-    else:
-        text = f"{host}:{port} cannot be bound: {error.strerror}"
-    return ConfigurationError(text, field="server.port")
 
 
 class Server:
@@ -111,6 +39,7 @@ class Server:
         limits: bounds of sizes, times and counts.
         lane: the fast lane's `GET`s.
         body_lanes: the fast lane's other requests, see `FastHall`.
+        hub: where this process's WebSockets listen; `app.connect` lets them in, if it has that.
         on_drain: called when the drain begins, to end streams that would never end by themselves.
     """
 
@@ -122,6 +51,7 @@ class Server:
         limits: Limits | None = None,
         lane: Lane | None = None,
         body_lanes: Mapping[bytes, BodyLane] | None = None,
+        hub: Hub | None = None,
         on_drain: Sequence[Callable[[], None]] = (),
     ) -> None:
         self._app = app
@@ -129,6 +59,7 @@ class Server:
         self._limits = limits or Limits()
         self._lane = lane
         self._body_lanes = body_lanes
+        self._hub = hub
         self._on_drain = tuple(on_drain)
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
@@ -151,10 +82,11 @@ class Server:
             self._limits, max_connections=min(self._limits.max_connections, _files_for_connections())
         )
         hall = FastHall(
-            _uvicorn_config(self._app, limits),
+            _uvicorn_config(self._app),
             limits,
             loop,
-            may_upgrade=True,
+            doorkeeper=self._app if hasattr(self._app, "connect") else None,
+            hub=self._hub,
             lane=self._lane,
             body_lanes=self._body_lanes,
         )
@@ -250,15 +182,13 @@ def _files_for_connections() -> int:
     return max(16, soft - SPARE_FILES)
 
 
-def _uvicorn_config(app: Any, limits: Limits) -> Config:
+def _uvicorn_config(app: Any) -> Config:
     config = Config(
         app,
         loop="none",
         interface="asgi3",
         lifespan="off",
-        ws="websockets-sansio",
-        ws_max_size=limits.max_body_bytes,
-        ws_per_message_deflate=False,
+        ws="none",
         log_config=None,
         access_log=False,
         proxy_headers=False,

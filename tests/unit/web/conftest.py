@@ -7,7 +7,8 @@ import pytest
 import uvloop
 
 from twelvefold.web.limits import Limits
-from twelvefold.web.server import Server, bind
+from twelvefold.web.ports import bind
+from twelvefold.web.server import Server
 
 
 def pytest_asyncio_loop_factories(config, item):

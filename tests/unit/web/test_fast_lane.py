@@ -7,7 +7,8 @@ import struct
 
 import pytest
 
-from twelvefold.web.server import Server, bind
+from twelvefold.web.ports import bind
+from twelvefold.web.server import Server
 
 
 def redirect(target):

@@ -143,15 +143,15 @@ class Database(Verbs):
         await self.close()
 
     async def _run(self, speak: Callable[[asyncpg.Connection, float], Any]) -> Any:
-        connection = await self._pool.acquire()
+        connection = self._pool.take() or await self._pool.acquire()
         try:
             result = await speak(connection, self._limit)
-        except asyncpg.PostgresError as error:
-            # The server answered and stays in step, unless the error ended the session.
-            self._pool.release(connection)
-            raise translated(error, sent=True) from error
         except BaseException as error:
-            self._pool.retire(connection)
+            if isinstance(error, asyncpg.PostgresError):
+                # The server refused (or asyncpg in its name): the connection is in step, or is closed.
+                self._pool.release(connection)
+            else:
+                self._pool.retire(connection)
             raise translated(error, sent=True) from error
         self._pool.release(connection)
         return result

@@ -6,6 +6,7 @@ up (`StatementError`), to answer a conflict (`ConstraintError`), to run the tran
 work may have been done after all (`OutcomeUnknownError`).
 """
 
+import re
 from typing import ClassVar
 
 import asyncpg
@@ -30,7 +31,6 @@ CONTENDED = {
     "40001",  # serialization failure
     "40P01",  # deadlock
     "55P03",  # lock not available in time
-    "0A000/cached",  # a migration changed a table under a prepared statement
 }
 
 UNAVAILABLE_CLASSES = {
@@ -47,6 +47,9 @@ READ_ONLY = "25006"
 """A replica, or a primary that became one."""
 
 QUERY_CANCELLED = "57014"
+
+_ARGUMENT = re.compile(r"^invalid input for query argument \$(\d+)")
+_BOUND = re.compile(r"\(value out of (\w+) range\)$")
 
 
 class StatementError(TwelvefoldError):
@@ -105,8 +108,6 @@ def translated(error: BaseException, *, sent: bool = False) -> BaseException:
     """
     if isinstance(error, asyncpg.PostgresError):
         return _from_server(error, sent=sent)
-    if isinstance(error, asyncpg.exceptions.DataError | UnicodeEncodeError):
-        return InvalidInputError(f"a value cannot be stored: {first_line(error)}")
     if isinstance(error, asyncpg.InterfaceError) and "connection is closed" not in str(error):
         return StatementError(first_line(error))
     if isinstance(error, TimeoutError):
@@ -130,7 +131,7 @@ def _from_server(error: asyncpg.PostgresError, *, sent: bool) -> TwelvefoldError
     if state == QUERY_CANCELLED:
         return StatementTimeoutError(ENGINE, first_line(error))
     if state[:2] == "22":
-        return InvalidInputError(f"a value cannot be stored: {first_line(error)}")
+        return InvalidInputError(f"a value cannot be stored: {_reason(error)}")
     if state[:2] in UNAVAILABLE_CLASSES or state == READ_ONLY:
         return _unavailable(first_line(error), sent=sent and state[:2] in {"08", "57"})
     return StatementError(f"{state}: {first_line(error)}")
@@ -138,6 +139,16 @@ def _from_server(error: asyncpg.PostgresError, *, sent: bool) -> TwelvefoldError
 
 def _unavailable(reason: str, *, sent: bool) -> EngineUnavailableError:
     return OutcomeUnknownError(ENGINE, reason) if sent else EngineUnavailableError(ENGINE, reason)
+
+
+def _reason(error: BaseException) -> str:
+    """What is wrong with a value; asyncpg's own complaints show the value, which may be a secret."""
+    argument = _ARGUMENT.search(str(error))
+    if argument is None:
+        return first_line(error)
+    bound = _BOUND.search(str(error))
+    wrong = f"is out of the range of {bound[1]}" if bound else "has the wrong form"
+    return f"argument {argument[1]} {wrong}"
 
 
 def first_line(error: BaseException) -> str:

@@ -7,6 +7,8 @@ repair: dead connections are dropped when met, and the next caller opens a new o
 """
 
 import asyncio
+import contextlib
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -24,8 +26,9 @@ WAITERS_PER_CONNECTION = 50
 IDLE_SECONDS = 60.0
 """An unused connection beyond the minimum is closed after this: a backend costs megabytes."""
 
-RETIRE_SECONDS = 1.0
-"""How long a doubtful connection may take to cancel its statement before it is cut."""
+RETIRE_SECONDS = 0.25
+"""How long a doubtful connection may take to cancel its statement before it is cut. PostgreSQL misses
+a cancellation that comes before the statement; it notices the cut soon after, and rolls back."""
 
 
 class Pool:
@@ -71,6 +74,16 @@ class Pool:
             self.release(connection)
         self._shrinker = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._shrink)
 
+    def take(self) -> asyncpg.Connection | None:
+        """An idle connection, if there is one: the quick way past `acquire`."""
+        while self._idle:
+            connection, _ = self._idle.pop()
+            if not connection.is_closed():
+                self._lent.add(connection)
+                return connection
+            self._size -= 1
+        return None
+
     async def acquire(self) -> asyncpg.Connection:
         """A connection, to be given back by `release` or `retire`.
 
@@ -80,27 +93,24 @@ class Pool:
         while True:
             if self._closed:
                 raise EngineUnavailableError(ENGINE, "it is closed in this process")
-            while self._idle:
-                connection, _ = self._idle.pop()
-                if not connection.is_closed():
-                    return self._lend(connection)
-                self._size -= 1
+            if (connection := self.take()) is not None:
+                return connection
             if self._size < self._max_size:
                 return await self._open_one()
             handed = await self._wait_turn()
             if handed is not None and not handed.is_closed():
-                return self._lend(handed)
+                return handed
             if handed is not None:
+                self._lent.discard(handed)
                 self._size -= 1
 
     def release(self, connection: asyncpg.Connection) -> None:
         """Give back a connection that is in order."""
-        self._lent.discard(connection)
         if self._closed or connection.is_closed():
             self.retire(connection)
-            return
-        if not self._hand_over(connection):
-            self._idle.append((connection, asyncio.get_running_loop().time()))
+        elif not self._hand_over(connection):
+            self._lent.discard(connection)
+            self._idle.append((connection, time.monotonic()))
 
     def retire(self, connection: asyncpg.Connection) -> None:
         """Give back a connection that must not be used again; what it runs is cancelled."""
@@ -118,7 +128,7 @@ class Pool:
         if self._shrinker is not None:
             self._shrinker.cancel()
         while self._waiters:
-            self._wake(None)
+            self._hand_over(None)
         idle, self._idle = self._idle, []
         for connection, _ in idle:
             self.retire(connection)
@@ -132,17 +142,15 @@ class Pool:
             connection.terminate()
         self._lent.clear()
 
-    def _lend(self, connection: asyncpg.Connection) -> asyncpg.Connection:
-        self._lent.add(connection)
-        return connection
-
     async def _open_one(self) -> asyncpg.Connection:
         self._size += 1
         try:
-            return self._lend(await self._connect())
+            connection = await self._connect()
         except BaseException:
             self._free_slot()
             raise
+        self._lent.add(connection)
+        return connection
 
     async def _wait_turn(self) -> asyncpg.Connection | None:
         if len(self._waiters) >= self._max_waiters:
@@ -154,18 +162,24 @@ class Pool:
         try:
             async with asyncio.timeout(self._acquire_seconds):
                 return await turn
-        except TimeoutError:
+        except BaseException as error:
+            self._pass_on(turn)
+            if not isinstance(error, TimeoutError):
+                raise
             raise OverloadedError(
                 f"all {self._max_size} database connections were busy for {self._acquire_seconds:g} s",
                 retry_after_seconds=1.0,
             ) from None
-        finally:
-            if turn.cancelled():
-                self._discard(turn)
 
-    def _discard(self, turn: "asyncio.Future[asyncpg.Connection | None]") -> None:
-        if turn in self._waiters:
-            self._waiters.remove(turn)
+    def _pass_on(self, turn: "asyncio.Future[asyncpg.Connection | None]") -> None:
+        """A caller gave up. What it was handed at that very moment goes to the next one."""
+        if turn.cancelled() or not turn.done():
+            with contextlib.suppress(ValueError):
+                self._waiters.remove(turn)
+        elif (connection := turn.result()) is not None:
+            self.release(connection)
+        else:
+            self._hand_over(None)
 
     def _hand_over(self, connection: asyncpg.Connection | None) -> bool:
         while self._waiters:
@@ -175,23 +189,21 @@ class Pool:
                 return True
         return False
 
-    def _wake(self, connection: asyncpg.Connection | None) -> None:
-        self._hand_over(connection)
-
     def _free_slot(self) -> None:
         self._size -= 1
-        self._wake(None)
+        self._hand_over(None)
 
     def _retired(self, task: "asyncio.Task[None]") -> None:
         self._retiring.discard(task)
         self._free_slot()
 
     def _shrink(self) -> None:
-        loop = asyncio.get_running_loop()
-        old = loop.time() - IDLE_SECONDS
-        while self._idle and self._size > self._min_size and self._idle[0][1] < old:
+        old = time.monotonic() - IDLE_SECONDS
+        spare = self._size - len(self._retiring) - self._min_size
+        while spare > 0 and self._idle and self._idle[0][1] < old:
             self.retire(self._idle.pop(0)[0])
-        self._shrinker = loop.call_later(IDLE_SECONDS / 2, self._shrink)
+            spare -= 1
+        self._shrinker = asyncio.get_running_loop().call_later(IDLE_SECONDS / 2, self._shrink)
 
 
 async def _close(connection: asyncpg.Connection) -> None:

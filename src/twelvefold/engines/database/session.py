@@ -154,7 +154,10 @@ class Verbs(abc.ABC):
     async def copy(
         self, schema: str, table: str, columns: Sequence[str], records: Iterable[Sequence[Any]]
     ) -> int:
-        """Append rows by COPY, all or nothing; returns their number. The fastest way in for many rows."""
+        """Append rows by COPY, all or nothing; returns their number. The fastest way in for many rows.
+
+        An error of the iterable, or of a value of the wrong type in it, passes through.
+        """
         tag = await self._run(
             lambda connection, limit: connection.copy_records_to_table(
                 table, schema_name=schema, columns=list(columns), records=records, timeout=limit

@@ -6,6 +6,7 @@ can walk into the data folder. Invariant: a server keeps a capability only where
 it would otherwise be closed to it, and then only the one that reads past folder modes.
 """
 
+import contextlib
 import os
 import pwd
 import stat
@@ -41,19 +42,28 @@ class Account:
         os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
 
-def choose_account(data_path: Path, programs: Iterable[Path], *, user: str | None = None) -> Account | None:
+def choose_account(
+    data_path: Path, programs: Iterable[Path], *, user: str | None = None, keep_owner_of: Iterable[Path] = ()
+) -> Account | None:
     """The account for servers below `data_path`; None when we are not root and run them as ourselves.
+
+    Args:
+        data_path: an open data folder.
+        programs: what is to be run; the account must be able to.
+        user: a name from the configuration.
+        keep_owner_of: folders of servers; whoever owns the first that exists stays the user, since
+            PostgreSQL wants to own its files and another default must not lock it out of them.
 
     Raises `RefusedError` naming the folder and the fix if the account could not get there.
     """
     if os.geteuid() != 0:
         return None
-    found = _user(user)
+    found = (None if user else _owner(keep_owner_of)) or _user(user)
     capability = NO_CAPABILITY
-    closed = next(_closed_folders(data_path, programs, found.pw_uid, {found.pw_gid, PRIVATE_GID}), None)
-    if closed is not None:
-        capability = _capability_past(closed, found.pw_name)
-    return Account(found.pw_uid, found.pw_gid, capability=capability, name=found.pw_name)
+    closed = list(_closed(data_path, programs, found.uid, {found.gid, PRIVATE_GID}))
+    if closed:
+        capability = _capability_past(closed, found.name)
+    return Account(found.uid, found.gid, capability=capability, name=found.name)
 
 
 def admit(account: Account, folder: Path) -> None:
@@ -62,24 +72,33 @@ def admit(account: Account, folder: Path) -> None:
     folder.chmod(0o710)
 
 
-def _user(wanted: str | None) -> pwd.struct_passwd:
+def _owner(folders: Iterable[Path]) -> Account | None:
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError):
+            found = folder.stat()
+            if found.st_uid != 0:
+                return Account(found.st_uid, found.st_gid, name=str(found.st_uid))
+    return None
+
+
+def _user(wanted: str | None) -> Account:
     for name in (wanted,) if wanted else USERS:
         try:
             found = pwd.getpwnam(name)
         except KeyError:
             continue
         if found.pw_uid != 0:
-            return found
+            return Account(found.pw_uid, found.pw_gid, name=found.pw_name)
     raise RefusedError(
         f"running as root, which PostgreSQL refuses, and there is no user {wanted or ' or '.join(USERS)} "
         "to run it as; add one (useradd --system twelvefold) or start as an ordinary user"
     )
 
 
-def _closed_folders(
+def _closed(
     data_path: Path, programs: Iterable[Path], uid: int, gids: set[int]
 ) -> Iterator[tuple[Path, bool]]:
-    """Folders and programs that the user cannot get past; with each whether execution is what is missing."""
+    """What the user cannot enter or run, and of each whether it is a program."""
     for folder in data_path.parents:
         if not _may_enter(folder, uid, gids):
             yield folder, False
@@ -100,13 +119,14 @@ def _may_enter(path: Path, uid: int, gids: set[int]) -> bool:
     return bool(found.st_mode & stat.S_IXOTH)
 
 
-def _capability_past(closed: tuple[Path, bool], user: str) -> int:
-    path, is_program = closed
+def _capability_past(closed: list[tuple[Path, bool]], user: str) -> int:
     permitted = _permitted_capabilities()
-    if permitted >> CAP_DAC_READ_SEARCH & 1 and not is_program:
+    # Reading past modes does not help to run a program that only root may run; overriding them does.
+    if permitted >> CAP_DAC_READ_SEARCH & 1 and not any(is_program for _, is_program in closed):
         return CAP_DAC_READ_SEARCH
     if permitted >> CAP_DAC_OVERRIDE & 1:
         return CAP_DAC_OVERRIDE
+    path = closed[-1][0]
     raise RefusedError(
         f"the user {user}, as which the servers run, cannot enter {path}; run chmod o+x {path}, "
         "or choose a data folder that others may walk to, such as /var/lib/twelvefold",

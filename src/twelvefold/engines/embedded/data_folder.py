@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import stat
+import time
 from pathlib import Path
 from typing import Self
 
@@ -19,9 +20,12 @@ FORMAT = 1
 """Raised when the layout changes so that older code must not open the folder."""
 
 SOCKET_PATH_BYTES = 100
-"""The kernel takes 107; PostgreSQL appends `.s.PGSQL.5432` to the folder, so leave some air."""
+"""The kernel takes 107; leave some air."""
 
-LONGEST_SOCKET_NAME = "/.s.PGSQL.5432.lock"
+LOCK_ATTEMPTS = 10
+LOCK_PAUSE_SECONDS = 0.02
+
+LONGEST_SOCKET_NAME = "/database/.s.PGSQL.5432"
 
 
 class DataFolder:
@@ -102,19 +106,29 @@ def _locked(path: Path) -> int:
             f"{path} is not empty and is no Twelvefold data folder; choose another, or empty it"
         )
     descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _flock(descriptor):
         pid = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
         os.close(descriptor)
         raise RefusedError(
             f"{path} is in use by process {pid}; stop it, or choose another folder with --data",
             hint=f"kill {pid}",
             pid=pid,
-        ) from None
+        )
     os.ftruncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode())
     return descriptor
+
+
+def _flock(descriptor: int) -> bool:
+    """Try a few times: `holder` takes the lock for a moment to see whether it is free."""
+    for _ in range(LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE_SECONDS)
+        else:
+            return True
+    return False
 
 
 def _check_format(path: Path) -> None:
@@ -143,7 +157,8 @@ def _tighten(path: Path) -> None:
 
 def _runtime(path: Path) -> Path:
     inside = path / "run"
-    if len(os.fsencode(inside)) + len(LONGEST_SOCKET_NAME) <= SOCKET_PATH_BYTES:
+    short = len(os.fsencode(inside)) + len(LONGEST_SOCKET_NAME) <= SOCKET_PATH_BYTES
+    if short and _is_utf8(inside):  # a URL, which carries the path to clients, is text
         inside.mkdir(mode=0o700, exist_ok=True)
         return inside
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
@@ -156,6 +171,14 @@ def _runtime(path: Path) -> Path:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise RefusedError(f"{outside} belongs to someone else; remove it, or choose a shorter data folder")
     return outside
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def write_atomically(file: Path, content: bytes, *, mode: int = 0o600) -> None:

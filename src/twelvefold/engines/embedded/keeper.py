@@ -5,13 +5,13 @@ until it answers, starts it again after a crash (with backoff), and stops it. In
 thread touches the child, so a stop during a restart cannot leave one behind.
 """
 
+import logging
 import signal
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from twelvefold.engines.embedded import launch
 from twelvefold.engines.embedded.account import Account
 from twelvefold.engines.embedded.leftover import wait_for_earlier
 from twelvefold.engines.embedded.process import ChildProcess, trim_log, until
@@ -27,8 +27,12 @@ STEADY_SECONDS = 30.0
 
 LOG_CHECK_SECONDS = 60.0
 
+STUCK_STOP_SECONDS = 10.0
+
 OnEvent = Callable[[str, str, str], None]
 """Called with the server's name, `exited`, `restarted` or `failed`, and a detail."""
+
+_log = logging.getLogger("twelvefold.embedded")
 
 
 class Keeper:
@@ -76,9 +80,11 @@ class Keeper:
             self.first.set_exception(error)
             return
         self.first.set_result(None)
-        self._watch()
-        if self._child is not None:
-            self._child.stop(deadline_seconds=max(0.0, self._stop_by - time.monotonic()))
+        try:
+            self._watch()
+        finally:
+            if self._child is not None:
+                self._child.stop(deadline_seconds=max(0.0, self._stop_by - time.monotonic()))
 
     def _watch(self) -> None:
         delays = self._backoff.delays()
@@ -90,37 +96,45 @@ class Keeper:
             self._woken.clear()
             if self._stopping.is_set() or self._child is None or self._child.alive:
                 continue
-            self._on_event(self._server.name, "exited", _how(self._child.returncode))
+            self._tell("exited", _how(self._child.returncode))
             if time.monotonic() - since > STEADY_SECONDS:
                 delays = self._backoff.delays()
             while not self._stopping.wait(next(delays)):
                 try:
                     self._start()
                 except (TwelvefoldError, OSError) as error:
-                    self._on_event(self._server.name, "failed", str(error))
+                    self._tell("failed", str(error))
                 else:
-                    self._on_event(self._server.name, "restarted", f"pid {self._child.pid}")
+                    self._tell("restarted", f"pid {self._child.pid}")
                     since = time.monotonic()
                     break
 
     def _start(self) -> None:
         server = self._server
-        wait_for_earlier(server.name, server.lock, server.stop_signal)
-        server.prepare(self._account)
+        stopping = self._stopping.is_set
+        wait_for_earlier(server.name, server.lock, server.stop_signal, stopping=stopping)
+        server.prepare(self._account, stopping)
+        if stopping():
+            return
         child = server.child(self._account, lambda _: self._woken.set())
         child.start()
         self._child = child
         settled = until(
-            lambda: self._stopping.is_set() or not child.alive or server.is_ready(child),
+            lambda: stopping() or not child.alive or server.is_ready(child),
             deadline=time.monotonic() + START_DEADLINE_SECONDS,
         )
-        if self._stopping.is_set() or (settled and child.alive):
+        if stopping() or (settled and child.alive):
             return
-        child.stop(deadline_seconds=0 if settled else 10)
-        if child.returncode == launch.EXIT_LOCKED:
-            raise EngineUnavailableError(server.name, f"an earlier start still holds {server.lock}")
+        if not settled:
+            child.stop(deadline_seconds=STUCK_STOP_SECONDS)
         reason = server.explain(child.log_tail()) or _how(child.returncode)
         raise EngineUnavailableError(server.name, f"it did not start: {reason}")
+
+    def _tell(self, what: str, detail: str) -> None:
+        try:
+            self._on_event(self._server.name, what, detail)
+        except Exception:  # noqa: BLE001  (a listener's fault must not end the watch)
+            _log.exception("the listener to events of %s failed", self._server.name)
 
 
 def _how(code: int | None) -> str:

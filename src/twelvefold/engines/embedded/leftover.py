@@ -10,30 +10,37 @@ import fcntl
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
+from twelvefold.engines.embedded.process import until
 from twelvefold.kernel.errors import EngineUnavailableError
 
 PATIENCE_SECONDS = 10.0
-"""How long an old server may take to end by itself, then again after each harsher signal."""
+"""How long an old server may take to end once asked, and again once killed."""
 
 
 def wait_for_earlier(
-    name: str, lock: Path, stop_signal: int, *, patience_seconds: float = PATIENCE_SECONDS
+    name: str,
+    lock: Path,
+    stop_signal: int,
+    *,
+    patience_seconds: float = PATIENCE_SECONDS,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Return when no process of an earlier start holds `lock`; ask, then kill, those that stay.
+    """Return when no process of an earlier start holds `lock`, or `stopping`; ask, then kill, who stays.
 
     Raises `EngineUnavailableError` naming the process if even SIGKILL does not end it.
     """
-    if _free_within(lock, patience_seconds):
+    if _is_free(lock):
         return
     process = _holder(lock)
     for number in (stop_signal, signal.SIGKILL):
         if process is not None:
             _signal_tree(process, number)
-        if _free_within(lock, patience_seconds):
+        if _free_within(lock, patience_seconds, stopping):
             return
     pid = process.pid if process is not None else "unknown"
     raise EngineUnavailableError(
@@ -41,13 +48,18 @@ def wait_for_earlier(
     )
 
 
-def _free_within(lock: Path, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not _is_free(lock):
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.01)
-    return True
+def _free_within(lock: Path, seconds: float, stopping: Callable[[], bool]) -> bool:
+    return until(
+        lambda: stopping() or _is_free(lock), deadline=time.monotonic() + seconds, pause_seconds=0.01
+    )
+
+
+def holder_of(lock: Path) -> int | None:
+    """The pid of the server that holds `lock`: None if nobody does, -1 if it cannot be told who."""
+    if _is_free(lock):
+        return None
+    process = _holder(lock)
+    return process.pid if process is not None else -1
 
 
 def _is_free(lock: Path) -> bool:
@@ -80,6 +92,6 @@ def _signal_tree(process: psutil.Process, number: int) -> None:
     with contextlib.suppress(psutil.Error):
         below = process.children(recursive=True) if number == signal.SIGKILL else []
         process.send_signal(number)
-        process.send_signal(signal.SIGCONT)
+        process.send_signal(signal.SIGCONT)  # it may have been stopped before it could hear of our death
         for child in below:
             child.kill()

@@ -8,8 +8,10 @@ near nothing by one SCRAM iteration, which a 256-bit random password does not ne
 """
 
 import os
+import re
 import shutil
 import signal
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -17,8 +19,8 @@ from urllib.parse import quote
 from twelvefold.engines.embedded.account import Account
 from twelvefold.engines.embedded.data_folder import DataFolder, write_atomically
 from twelvefold.engines.embedded.memory import MemoryLimits
-from twelvefold.engines.embedded.process import ChildProcess
-from twelvefold.engines.embedded.server import own_folder, postgres_program, program_env
+from twelvefold.engines.embedded.process import ChildProcess, until
+from twelvefold.engines.embedded.server import own_folder, postgres_program, program_env, refuse_if_gone
 from twelvefold.kernel.errors import EngineUnavailableError, RefusedError
 
 MAJOR_VERSION = "18"
@@ -77,7 +79,7 @@ autovacuum_naptime = 20s
 random_page_cost = 1.1
 
 # A client that has gone must not keep locks until its statement ends.
-client_connection_check_interval = 2s
+client_connection_check_interval = 500ms
 idle_in_transaction_session_timeout = 60s
 password_encryption = 'scram-sha-256'
 scram_iterations = 1
@@ -101,6 +103,8 @@ local all all scram-sha-256
 local replication all scram-sha-256
 """
 
+_COMPLAINT = re.compile(r"(?:PANIC|FATAL|initdb: error|launch): +(.*)")
+
 
 class PostgresServer:
     """See `EmbeddedServer`."""
@@ -120,11 +124,14 @@ class PostgresServer:
             f"postgresql://{ROLE}:{self._password}@/{DATABASE}?host={quote(str(self._sockets), safe='')}"
         )
 
-    def prepare(self, account: Account | None) -> None:
+    def prepare(self, account: Account | None, stopping: Callable[[], bool]) -> None:
         """See `EmbeddedServer.prepare`; makes the cluster at the first start."""
+        refuse_if_gone(self._path, self.lock)
         own_folder(self._sockets, account)
         if not self._path.exists():
-            self._make_cluster(account)
+            self._make_cluster(account, stopping)
+        if stopping():
+            return
         self._check_version()
         self._write("postgresql.conf", self._settings(), account)
         self._write("pg_hba.conf", ACCESS, account)
@@ -144,14 +151,14 @@ class PostgresServer:
         text = "\n".join(log_lines)
         if "No space left on device" in text:
             return f"the disk that holds {self._path} is full; free some space and start again"
-        if (
-            "could not create shared memory segment" in text
-            or "could not map anonymous shared memory" in text
-        ):
+        if "shared memory" in text and ("could not create" in text or "could not map" in text):
             return "the machine has too little memory for it; give it more, or close other programs"
-        return next((line for line in reversed(log_lines) if "FATAL" in line or "launch:" in line), text)
+        if "could not look up effective user ID" in text:
+            return f"user {os.geteuid()} has no name in /etc/passwd, which initdb needs; add a line for it"
+        found = [match[1] for line in log_lines if (match := _COMPLAINT.search(line))]
+        return found[-1] if found else " / ".join(log_lines[-2:])
 
-    def _make_cluster(self, account: Account | None) -> None:
+    def _make_cluster(self, account: Account | None, stopping: Callable[[], bool]) -> None:
         half_made = self._path.with_name("postgres.new")
         if half_made.exists():
             shutil.rmtree(half_made)
@@ -170,12 +177,21 @@ class PostgresServer:
                     "--no-instructions",
                 ],
                 account,
+                stopping,
             )  # fmt: skip
             _write_for(first, f"CREATE DATABASE {DATABASE}\n", account)
-            self._run("postgres", ["--single", "-j", "-D", str(half_made), "postgres"], account, stdin=first)
+            self._run(
+                "postgres",
+                ["--single", "-j", "-D", str(half_made), "postgres"],
+                account,
+                stopping,
+                stdin=first,
+            )
         finally:
             password.unlink(missing_ok=True)
             first.unlink(missing_ok=True)
+        if stopping():
+            return
         half_made.rename(self._path)
         _sync_folder(self._path.parent)
 
@@ -222,12 +238,22 @@ class PostgresServer:
             return []
 
     def _run(
-        self, program: str, arguments: list[str], account: Account | None, *, stdin: Path | None = None
+        self,
+        program: str,
+        arguments: list[str],
+        account: Account | None,
+        stopping: Callable[[], bool],
+        *,
+        stdin: Path | None = None,
     ) -> None:
         child = self._program(program, arguments, account, stdin=stdin)
         child.start()
-        if not child.wait(INITDB_DEADLINE_SECONDS):
+        deadline = time.monotonic() + INITDB_DEADLINE_SECONDS
+        until(lambda: stopping() or not child.alive, deadline=deadline)
+        if child.alive:
             child.kill_tree()
+            if stopping():
+                return
             raise EngineUnavailableError(
                 self.name, f"{program} took longer than {INITDB_DEADLINE_SECONDS:.0f} s"
             )

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from twelvefold.engines.embedded.account import Account
 from twelvefold.engines.embedded.process import ChildProcess
-from twelvefold.kernel.errors import ConfigurationError, EngineUnavailableError
+from twelvefold.kernel.errors import ConfigurationError, EngineUnavailableError, RefusedError
 
 
 class EmbeddedServer(Protocol):
@@ -26,8 +26,11 @@ class EmbeddedServer(Protocol):
     stop_signal: signal.Signals
     """Asks for a clean end."""
 
-    def prepare(self, account: Account | None) -> None:
-        """Make its folder and write its settings; at the first start also its first data."""
+    def prepare(self, account: Account | None, stopping: Callable[[], bool]) -> None:
+        """Make its folder and write its settings; at the first start also its first data.
+
+        Returns early when `stopping`. Raises `RefusedError` if its data has gone.
+        """
 
     def child(self, account: Account | None, on_exit: Callable[[int], None]) -> ChildProcess:
         """A process of it, not started yet."""
@@ -49,6 +52,15 @@ def own_folder(path: Path, account: Account | None) -> None:
     path.mkdir(mode=0o700, exist_ok=True)
     if account is not None:
         account.own(path)
+
+
+def refuse_if_gone(path: Path, lock: Path) -> None:
+    """A server that ran before and has no folder now was moved or lost: do not begin anew over that."""
+    if lock.exists() and not path.exists():
+        raise RefusedError(
+            f"{path} has gone, though it was there before; put it back, "
+            f"or, if its data may be forgotten, remove {lock}"
+        )
 
 
 def postgres_program(name: str) -> Path:

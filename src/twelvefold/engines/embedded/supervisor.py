@@ -5,6 +5,8 @@ address, and none outlives this process. The parts: `Keeper` (one server's life)
 process), `EmbeddedServer` (what is special about each program).
 """
 
+from concurrent.futures import FIRST_EXCEPTION, wait
+
 import msgspec
 
 from twelvefold.engines.embedded.account import Account, admit, choose_account
@@ -18,6 +20,8 @@ from twelvefold.kernel.retry import Backoff
 
 ENGINES = ("database", "valkey", "cache", "log")
 """In starting order: the slowest first. Stopping goes the other way round."""
+
+FAILED_START_STOP_SECONDS = 5.0
 
 RESTART_BACKOFF = Backoff(first_seconds=0.05, cap_seconds=5.0)
 """A killed server is back before most callers ask again; one that cannot start does not burn a core."""
@@ -84,14 +88,15 @@ class Supervisor:
             self._keepers[server.name] = Keeper(
                 server, account, backoff=self._backoff, on_event=self._on_event
             )
-        for keeper in self._keepers.values():
-            keeper.begin()
-        errors = [
-            error for keeper in self._keepers.values() if (error := keeper.first.exception()) is not None
-        ]
-        if errors:
-            self.stop()
-            raise errors[0]
+        try:
+            for keeper in self._keepers.values():
+                keeper.begin()
+            firsts = [keeper.first for keeper in self._keepers.values()]
+            for first in wait(firsts, return_when=FIRST_EXCEPTION).done:
+                first.result()
+        except BaseException:
+            self.stop(deadline_seconds=FAILED_START_STOP_SECONDS)
+            raise
         self.urls = EngineUrls(**{server.name: server.url for server in servers})
         return self.urls
 
@@ -128,7 +133,12 @@ class Supervisor:
             ),
             *([valkey_program()] if set(self._wanted) - {"database"} else []),
         ]
-        account = choose_account(self._folder.path, programs, user=self._user)
+        account = choose_account(
+            self._folder.path,
+            programs,
+            user=self._user,
+            keep_owner_of=[self._folder.path / name for name in ("postgres", "valkey", "log")],
+        )
         if account is not None:
             admit(account, self._folder.path)
             admit(account, self._folder.runtime)

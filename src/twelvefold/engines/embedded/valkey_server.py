@@ -16,7 +16,7 @@ from twelvefold.engines.embedded.account import Account
 from twelvefold.engines.embedded.data_folder import DataFolder, write_atomically
 from twelvefold.engines.embedded.memory import MemoryLimits
 from twelvefold.engines.embedded.process import ChildProcess
-from twelvefold.engines.embedded.server import own_folder, program_env, valkey_program
+from twelvefold.engines.embedded.server import own_folder, program_env, refuse_if_gone, valkey_program
 
 SETTINGS = """\
 # Written by Twelvefold at every start.
@@ -90,8 +90,11 @@ class ValkeyServer:
         self.log = folder.path / "logs" / f"{name}.log"
         self.url = f"unix://{quote(str(self._socket))}"
 
-    def prepare(self, account: Account | None) -> None:
+    def prepare(self, account: Account | None, stopping: Callable[[], bool]) -> None:
         """See `EmbeddedServer.prepare`."""
+        del stopping  # nothing here takes long
+        if POLICIES[self.name].append_only == "yes":
+            refuse_if_gone(self._path, self.lock)
         own_folder(self._path, account)
         own_folder(self._sockets, account)
         self._socket.unlink(missing_ok=True)
@@ -106,7 +109,7 @@ class ValkeyServer:
             append_sync=policy.append_sync,
         )
         file = self._sockets / "valkey.conf"
-        write_atomically(file, settings.encode())
+        write_atomically(file, settings.encode(errors="surrogateescape"))
         if account is not None:
             account.own(file)
 

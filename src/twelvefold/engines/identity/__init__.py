@@ -1,1 +1,5 @@
-"""Leased, fenced Snowflake worker ids."""
+"""Which worker id a process makes Snowflake ids with: leased and fenced in the database."""
+
+from twelvefold.engines.identity.lease import WorkerLease
+
+__all__ = ["WorkerLease"]

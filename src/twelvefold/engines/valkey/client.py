@@ -50,6 +50,11 @@ class Valkey:
         return self._connection.name
 
     @property
+    def deadline_seconds(self) -> float:
+        """How long a command may take."""
+        return self._connection.deadline_seconds
+
+    @property
     def connected(self) -> bool:
         """Whether calls are taken: the server is connected and answers in time."""
         return self._connection.connected
@@ -99,6 +104,10 @@ class Valkey:
         began = loop.time()
         await self.call("PING")
         return loop.time() - began
+
+    async def abort(self) -> None:
+        """Disconnect without waiting; what is in flight gets an error."""
+        await self._connection.abort()
 
     async def close(self) -> None:
         """Wait for what is in flight, and disconnect."""

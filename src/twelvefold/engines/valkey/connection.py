@@ -94,6 +94,10 @@ class Connection(Pipeline):
         if self.connected:
             with contextlib.suppress(TwelvefoldError):
                 await self.call("PING")
+        await self.abort()
+
+    async def abort(self) -> None:
+        """Disconnect without waiting; what is in flight gets an error."""
         if self._keeper is not None:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -103,6 +107,12 @@ class Connection(Pipeline):
         self.broken("closed")
         if endpoint is not None:
             await endpoint.lost
+
+    def ready(self) -> None:
+        """See `Pipeline.ready`."""
+        super().ready()
+        for waiter in self._waiters:
+            resolve(waiter, None)
 
     def detach(self, reason: str) -> None:
         """See `Pipeline.detach`."""
@@ -152,8 +162,6 @@ class Connection(Pipeline):
         if self.endpoint is not endpoint:
             raise EngineUnavailableError(self.name, self._fault)
         self.ready()
-        for waiter in self._waiters:
-            resolve(waiter, None)
 
     async def _connect(self) -> tuple[Transport, _Endpoint]:
         address = self.address

@@ -284,7 +284,7 @@ class Pipeline:
             self._stalled = False
             if self._abandon_timer is not None:
                 self._abandon_timer.cancel()
-            self._set_fault("")
+            self.ready()
 
     # The connection's life
 
@@ -304,7 +304,7 @@ class Pipeline:
         self._reader = make_reader(reply_error_factory(self.name))
 
     def ready(self) -> None:
-        """The handshake is done: take calls."""
+        """The handshake is done, or the server is back in step: take calls."""
         self._set_fault("")
 
     def broken(self, reason: str) -> None:

@@ -7,6 +7,7 @@ truth is kept. A connection that has gone silent is found by a ping that nothing
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
@@ -58,6 +59,8 @@ class ChannelConnection(Connection):
         )
         self.channels: set[bytes] = set()
         self._confirming: dict[bytes, asyncio.Future[None]] = {}
+        self._joining: Counter[bytes] = Counter()
+        self._leaving: Counter[bytes] = Counter()
         self._was_connected = False
         self._heard = True
         self._keepalive = self._loop.call_later(KEEPALIVE_SECONDS, self._check_alive)
@@ -80,9 +83,7 @@ class ChannelConnection(Connection):
                 await self._confirm(fresh)
                 await self._join(under_way)
         except BaseException as error:
-            self.channels -= fresh
-            if fresh and self.connected:
-                self.write_now([(self._unsubscribe, *fresh)], [])
+            self.remove(fresh)
             if isinstance(error, TimeoutError):
                 raise EngineUnavailableError(self.name, "no word on a subscription") from None
             raise
@@ -92,6 +93,7 @@ class ChannelConnection(Connection):
         gone = set(channels) & self.channels
         self.channels -= gone
         if gone and self.connected:
+            self._leaving.update(gone)
             self.write_now([(self._unsubscribe, *gone)], [])
 
     async def close(self) -> None:
@@ -103,6 +105,8 @@ class ChannelConnection(Connection):
     def detach(self, reason: str) -> None:
         """See `Pipeline.detach`."""
         super().detach(reason)
+        self._joining.clear()
+        self._leaving.clear()
         self._refuse_waiting(EngineUnavailableError(self.name, reason))
 
     async def on_ready(self) -> None:
@@ -119,24 +123,41 @@ class ChannelConnection(Connection):
         if kind in _MESSAGES:
             self._on_message(push[1], push[2])
         elif kind in _CONFIRMATIONS:
-            waiter = self._confirming.pop(push[1], None)
-            if waiter is not None:
-                resolve(waiter, None)
-        elif kind in _FAREWELLS and push[1] in self.channels:
-            self.channels.discard(push[1])
-            self._on_moved(push[1])
+            self._confirmed(push[1])
+        elif kind in _FAREWELLS:
+            self._ended(push[1])
 
     def on_stray(self, reply: Any) -> None:
         """A pong, or the refusal of a subscription."""
         self._heard = True
         if isinstance(reply, Exception):
+            self._joining.clear()
             self._refuse_waiting(reply)
+
+    def _confirmed(self, channel: bytes) -> None:
+        """The word on the oldest of our requests; only that on the newest says how things stand."""
+        self._joining[channel] -= 1
+        if self._joining[channel] <= 0:
+            del self._joining[channel]
+            waiter = self._confirming.pop(channel, None)
+            if waiter is not None:
+                resolve(waiter, None)
+
+    def _ended(self, channel: bytes) -> None:
+        if self._leaving[channel] > 0:
+            self._leaving[channel] -= 1
+        elif channel in self.channels:
+            self.channels.discard(channel)
+            self._on_moved(channel)
+        if self._leaving[channel] == 0:
+            del self._leaving[channel]
 
     async def _confirm(self, channels: Iterable[bytes]) -> None:
         waiters = {channel: self._loop.create_future() for channel in channels}
         self._confirming.update(waiters)
         if not waiters:
             return
+        self._joining.update(waiters.keys())
         self.write_now([(self._subscribe, *waiters)], [])
         try:
             await asyncio.gather(*waiters.values())
@@ -215,7 +236,7 @@ class Subscription:
         """Subscribe to more, and wait for the server's word. See `ChannelConnection.add` for errors."""
         await self._connection.add(channels)
 
-    async def remove(self, *channels: bytes) -> None:
+    def remove(self, *channels: bytes) -> None:
         """End subscriptions; a message under way may still come."""
         self._connection.remove(channels)
 

@@ -7,7 +7,6 @@ once by its position; a worker that dies at any line loses nothing and doubles n
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import structlog
 
@@ -15,13 +14,14 @@ from twelvefold.engines.log import Consumer, Entry
 from twelvefold.kernel.clock import Clock
 from twelvefold.kernel.errors import TwelvefoldError
 from twelvefold.kernel.retry import Backoff
+from twelvefold.systems.links.click_batches import hour_counts, watched_facts
 from twelvefold.systems.links.click_codec import MalformedClickBatchError, decode
+from twelvefold.systems.links.click_enrichment import Enriched, Enricher
 from twelvefold.systems.links.service.live import LiveClick, LiveClicks, Watches
 from twelvefold.systems.links.settings import LinksSettings
 from twelvefold.systems.links.store.clicks import DAY_MS, ClickStore
 from twelvefold.systems.links.store.ends import EndStore
 from twelvefold.systems.links.store.rollup import DayRollup
-from twelvefold.systems.links.visits import Enricher
 
 log = structlog.get_logger("links")
 
@@ -84,14 +84,16 @@ class ClickWorker:
                 # Nothing can be done with it, and it would stop all that comes after.
                 log.error("links.count.unreadable", position=entry.position, reason=error.message)  # noqa: TRY400
         if batches:
-            enriched = self._enricher.enrich(batches)
-            await self._store.count([entry.position for entry in fresh], enriched.hours(), enriched.columns)
+            enriched = await asyncio.to_thread(self._enricher.enrich, batches)
+            await self._store.count(
+                [entry.position for entry in fresh], hour_counts(enriched), enriched.columns()
+            )
             self.counted += len(enriched)
             await self._tell(enriched)
         await self._consumer.commit(entries)
         await self._store.pass_on_facts()
 
-    async def _tell(self, enriched: Any) -> None:
+    async def _tell(self, enriched: Enriched) -> None:
         try:
             watched = await self._watches.watched()
             if not watched:
@@ -99,8 +101,8 @@ class ClickWorker:
             clicks: dict[int, list[LiveClick]] = defaultdict(list)
             counted: dict[int, int] = defaultdict(int)
             bots: dict[int, int] = defaultdict(int)
-            for row in enriched.rows_of(watched):
-                if row.bot:
+            for row in watched_facts(enriched, watched):
+                if row.bot or row.preview:
                     bots[row.link_id] += 1
                 else:
                     counted[row.link_id] += 1
@@ -113,11 +115,11 @@ class ClickWorker:
                             device=row.device,
                             browser=row.browser,
                             os=row.os,
-                            bot=row.bot,
+                            bot=row.bot or row.preview,
                         )
                     )
             now = self._clock.now_ms()
-            await self._watches.tell(
+            self._watches.tell(
                 {
                     link_id: LiveClicks(
                         at_ms=now, clicks=tuple(shown), counted=counted[link_id], bots=bots[link_id]

@@ -23,19 +23,15 @@ from twelvefold.systems.links.routes.forms import (
     TenantStatsView,
     TopLink,
 )
+from twelvefold.systems.links.routes.parameters import Code, OwnHost
 from twelvefold.systems.links.routes.qr import qr_png, qr_svg
 from twelvefold.systems.links.service import Links
 from twelvefold.systems.links.service.stats import ClickStats
 from twelvefold.web.guard import principal_of, requires
-from twelvefold.web.problem import problem_of
+from twelvefold.web.problem import field_in, problem_of
 
 MAX_BULK_BYTES = 64 * 1024 * 1024
 
-Code = Annotated[str, Parameter(description="The link's code or alias.", max_length=64)]
-OwnHost = Annotated[
-    str | None,
-    Parameter(query="domain", description="One of your own hosts; else the server's.", max_length=260),
-]
 Ask = Request[Any, Any, Any]
 _decode_item = msgspec.json.Decoder(LinkRequest).decode
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -64,12 +60,12 @@ def link_routes(links: Links, stats: ClickStats) -> Router:
         request: Ask,
         q: Annotated[str | None, Parameter(max_length=200)] = None,
         tag: Annotated[str | None, Parameter(max_length=50)] = None,
-        state: State | None = None,
+        in_state: Annotated[State | None, Parameter(query="state")] = None,
         cursor: Annotated[str | None, Parameter(max_length=100)] = None,
         limit: Annotated[int, Parameter(ge=1, le=500)] = 50,
     ) -> LinkList:
         page = await links.list(
-            principal_of(request).tenant_id, text=q, tag=tag, state=state, cursor=cursor, limit=limit
+            principal_of(request).tenant_id, text=q, tag=tag, state=in_state, cursor=cursor, limit=limit
         )
         return LinkList([LinkView.of(link) for link in page.items], page.next_cursor)
 
@@ -179,8 +175,7 @@ def read_items(body: bytes) -> Iterator[NewLink | TwelvefoldError]:
 
 
 def _item_error(message: str) -> TwelvefoldError:
-    text, _, path = message.partition(" - at `$.")
-    return InvalidInputError(text, field=path.rstrip("`") or None)
+    return InvalidInputError(message.partition(" - at `$")[0], field=field_in(message))
 
 
 def _moment(moment: datetime | None, field: str) -> int | None:

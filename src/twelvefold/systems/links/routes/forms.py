@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from twelvefold.kernel.clock import from_ms, to_ms
+from twelvefold.kernel.clock import to_ms
 from twelvefold.systems.links.contracts import (
     Alias,
     Link,
@@ -26,18 +26,10 @@ from twelvefold.systems.links.contracts import (
     TtlSeconds,
     Url,
 )
+from twelvefold.web.moments import rfc3339, rfc3339_or_none
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 Host = Annotated[str, msgspec.Meta(min_length=1, max_length=260)]
-
-
-def rfc3339(ms: int) -> str:
-    """`2026-11-24T07:30:00.000Z`."""
-    return from_ms(ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _moment(ms: int | None) -> str | None:
-    return None if ms is None else rfc3339(ms)
 
 
 class LinkRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -144,7 +136,7 @@ class LinkView(msgspec.Struct, frozen=True, kw_only=True):
             created_at=rfc3339(link.created_at_ms),
             updated_at=rfc3339(link.updated_at_ms),
             version=str(link.version),
-            expires_at=_moment(link.expires_at_ms),
+            expires_at=rfc3339_or_none(link.expires_at_ms),
             max_clicks=link.max_clicks,
             clicks_left=link.clicks_left,
             has_password=link.has_password,
@@ -243,7 +235,7 @@ class PasteView(msgspec.Struct, frozen=True, kw_only=True):
             syntax=paste.syntax,
             size_bytes=paste.size_bytes,
             created_at=rfc3339(paste.created_at_ms),
-            expires_at=_moment(paste.expires_at_ms),
+            expires_at=rfc3339_or_none(paste.expires_at_ms),
             burn_after_reading=paste.burn_after_reading,
         )
 

@@ -14,12 +14,12 @@ from twelvefold.systems.links.routes.forms import (
     IdView,
     PasteRequest,
     PasteView,
-    rfc3339,
 )
 from twelvefold.systems.links.service.abuse import Abuse
 from twelvefold.systems.links.service.domains import Domains
 from twelvefold.systems.links.service.pastes import Pastes
 from twelvefold.web.guard import principal_of, requires
+from twelvefold.web.moments import rfc3339
 
 Ask = Request[Any, Any, Any]
 

@@ -53,7 +53,7 @@ def checked_target(
     host = parsed.hostname.rstrip(".")
     if not host:
         raise TargetRefusedError("the address has no host", field=field)
-    if parsed.host in own_hosts or host in own_hosts:
+    if (f"{host}:{parsed.port}" if parsed.port else host) in own_hosts:
         raise TargetRefusedError("the address leads back to this server and would loop", field=field)
     if is_blocked(host, blocked_hosts):
         raise TargetRefusedError(f"links to {host} are blocked here", field=field)
@@ -73,12 +73,14 @@ def is_blocked(host: str, blocked_hosts: Collection[str]) -> bool:
 
 def checked_host(text: str) -> str:
     """A host name as browsers write it (lower case, punycode), with its port if any. Raises `ValueError`."""
-    parsed = can_ada.parse(f"http://{text}/")
-    if parsed.username or parsed.password or parsed.pathname != "/" or parsed.search or parsed.hash:
+    try:
+        parsed = can_ada.parse(f"http://{text}/")
+    except ValueError as error:
+        raise ValueError(f"'{text}' is not a host name") from error
+    more = parsed.username or parsed.password or parsed.pathname != "/" or parsed.search or parsed.hash
+    if more or not parsed.host:
         raise ValueError(f"'{text}' is not a host name")
     host: str = parsed.host
-    if not host:
-        raise ValueError(f"'{text}' is not a host name")
     return host.rstrip(".")
 
 

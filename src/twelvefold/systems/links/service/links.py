@@ -5,7 +5,6 @@ committed. Rules decide, the store touches, this file puts them in order.
 """
 
 import base64
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,37 +12,27 @@ import msgspec
 
 from twelvefold.kernel.clock import Clock
 from twelvefold.kernel.errors import InvalidInputError, TwelvefoldError
-from twelvefold.kernel.ids import SnowflakeGenerator
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.links.contracts import (
-    MAX_BULK,
-    AliasTakenError,
-    BulkFailure,
     BulkResult,
-    Domain,
     Link,
     LinkChange,
     NewLink,
     Page,
     Revision,
-    Rule,
     State,
     VersionConflictError,
 )
 from twelvefold.systems.links.rules import life
-from twelvefold.systems.links.rules.codes import BASE36, BASE62, CodeSpace, checked_alias, folded, hash_codes
-from twelvefold.systems.links.rules.targets import checked_target
 from twelvefold.systems.links.service.abuse import Abuse
-from twelvefold.systems.links.service.allocator import CodeAllocator
+from twelvefold.systems.links.service.creation import LinkCreation
 from twelvefold.systems.links.service.domains import Domains
 from twelvefold.systems.links.service.passwords import Passwords
-from twelvefold.systems.links.service.titles import TitleFetcher
-from twelvefold.systems.links.settings import LinksSettings
-from twelvefold.systems.links.store.links import LETTERS, LinkStore, NewRow
+from twelvefold.systems.links.service.screening import Screening
+from twelvefold.systems.links.store.links import LinkStore
+from twelvefold.systems.links.store.rows import LETTERS
 
 _CHANGE_TRIES = 5
-_COUNTER_TRIES = 5
-"""A counter's code can only be taken by an alias of seven characters; five in a row never happen."""
 
 
 class Links:
@@ -55,191 +44,32 @@ class Links:
         links: LinkStore,
         domains: Domains,
         abuse: Abuse,
-        ids: SnowflakeGenerator,
         clock: Clock,
-        code_key: bytes,
-        settings: LinksSettings,
         passwords: Passwords,
-        titles: TitleFetcher,
+        creation: LinkCreation,
     ) -> None:
         self._links = links
         self._domains = domains
         self._abuse = abuse
-        self._ids = ids
         self._clock = clock
-        self._settings = settings
         self._passwords = passwords
-        self._titles = titles
-        self._allocators = {
-            name: CodeAllocator(CodeSpace(alphabet, code_key), self._lease(name), settings.code_block)
-            for name, alphabet in (("base62", BASE62), ("base36", BASE36))
-        }
-
-    def _lease(self, space: str) -> Any:
-        async def lease(count: int) -> int:
-            return await self._links.lease_counters(space, count)
-
-        return lease
+        self._creation = creation
 
     # Creating
 
     async def create(self, tenant: TenantId, new: NewLink) -> Link:
-        """Make a link. Raises `AliasTakenError`, `TargetRefusedError` and other `InvalidInputError`s."""
-        domain = self._domains.find(tenant, new.domain)
-        blocked = await self._abuse.blocked(tenant)
-        draft = self._draft(new, domain, blocked)
-        password_hash = await self._passwords.hashed(new.password) if new.password else None
-        title = await self._titles.fetch(draft.url) if new.fetch_title else ""
-        draft = msgspec.structs.replace(draft, password_hash=password_hash)
-        link = await self._store(tenant, new, draft, domain)
-        if title:
-            await self._links.set_title(tenant, link.id, title)
-            link = msgspec.structs.replace(link, title=title)
-        return link
+        """Make a link; with `dedupe`, find the one that stands for the address already.
 
-    async def _store(self, tenant: TenantId, new: NewLink, draft: NewRow, domain: Domain) -> Link:
-        if new.alias is not None:
-            row = _coded(draft, new.alias, domain)
-            if not await self._links.insert(tenant, row):
-                raise AliasTakenError(field="alias")
-            return self._shown(await self._links.find(tenant, (domain.id, row.folded)))
-        if draft.dedupe_key is not None:
-            found = await self._links.find_by_dedupe_key(
-                tenant, domain.id, draft.dedupe_key, draft.created_at_ms
-            )
-            if found is not None:
-                return msgspec.structs.replace(self._shown(found), existed=True)
-        for code in await self._candidates(draft.url, domain):
-            row = _coded(draft, code, domain)
-            if await self._links.insert(tenant, row):
-                return self._shown(await self._links.find(tenant, (domain.id, row.folded)))
-            if draft.dedupe_key is not None:
-                # Somebody made the same link since we looked: theirs is the answer.
-                found = await self._links.find_by_dedupe_key(
-                    tenant, domain.id, draft.dedupe_key, draft.created_at_ms
-                )
-                if found is not None:
-                    return msgspec.structs.replace(self._shown(found), existed=True)
-        raise AliasTakenError("No free code was found for this address", field="url")
-
-    async def _candidates(self, url: str, domain: Domain) -> Sequence[str]:
-        if self._settings.code_mode == "hash":
-            return list(hash_codes(url, BASE36 if domain.ignore_case else BASE62))
-        return await self._allocator(domain).take(_COUNTER_TRIES)
+        Raises `AliasTakenError`, `AliasRefusedError`, `TargetRefusedError`, `InvalidInputError`.
+        """
+        return self._shown(await self._creation.create(tenant, new))
 
     async def create_many(self, tenant: TenantId, items: Sequence[NewLink | TwelvefoldError]) -> BulkResult:
-        """Make many links in one transaction. An item that cannot be made is reported, the others go on.
+        """Make up to 10,000 links. An item that cannot be made is reported, and the others go on.
 
         Items that could not even be read come in as their errors. Raises `InvalidInputError` above 10,000.
         """
-        if len(items) > MAX_BULK:
-            raise InvalidInputError(f"a bulk call takes at most {MAX_BULK} items, not {len(items)}")
-        blocked = await self._abuse.blocked(tenant)
-        failures: list[BulkFailure] = []
-        drafts: list[tuple[int, NewLink, NewRow, Domain]] = []
-        for index, item in enumerate(items):
-            try:
-                if isinstance(item, TwelvefoldError):
-                    raise item
-                domain = self._domains.find(tenant, item.domain)
-                drafts.append((index, item, self._draft(item, domain, blocked), domain))
-            except TwelvefoldError as error:
-                failures.append(BulkFailure(index, error))
-        single, rows = await self._bulk_rows(drafts)
-        stored = await self._links.insert_many(tenant, [row for _, _, row in rows])
-        created = [
-            (index, row.code, self._domains.short_url(domain.host, row.code))
-            for index, domain, row in rows
-            if row.id in stored
-        ]
-        by_index = {index: (new, domain) for index, new, _, domain in drafts}
-        for index, _, row in rows:
-            if row.id in stored:
-                continue
-            if by_index[index][0].alias is not None:
-                failures.append(BulkFailure(index, AliasTakenError(field="alias")))
-            else:
-                single.append(index)
-        for index in single:
-            new, _ = by_index[index]
-            try:
-                link = await self.create(tenant, new)
-                created.append((index, link.code, link.short_url))
-            except TwelvefoldError as error:
-                failures.append(BulkFailure(index, error))
-        return BulkResult(tuple(sorted(created)), tuple(sorted(failures, key=lambda failure: failure.index)))
-
-    async def _bulk_rows(
-        self, drafts: Sequence[tuple[int, NewLink, NewRow, Domain]]
-    ) -> tuple[list[int], list[tuple[int, Domain, NewRow]]]:
-        """Rows for one insert; items that need a look-up or a slow hash are named apart."""
-        hashing = self._settings.code_mode == "hash"
-        single = [index for index, new, draft, _ in drafts if _is_slow(new, draft, hashing=hashing)]
-        slow = set(single)
-        rows: list[tuple[int, Domain, NewRow]] = []
-        codeless: dict[str, list[tuple[int, Domain, NewRow]]] = {"base62": [], "base36": []}
-        for index, new, draft, domain in drafts:
-            if index in slow:
-                continue
-            if new.alias is not None:
-                rows.append((index, domain, _coded(draft, new.alias, domain)))
-            else:
-                codeless["base36" if domain.ignore_case else "base62"].append((index, domain, draft))
-        for space, waiting in codeless.items():
-            if waiting:
-                codes = await self._allocators[space].take(len(waiting))
-                rows += [
-                    (index, domain, _coded(draft, code, domain))
-                    for (index, domain, draft), code in zip(waiting, codes, strict=True)
-                ]
-        return single, rows
-
-    def _draft(self, new: NewLink, domain: Domain, blocked: frozenset[str]) -> NewRow:
-        """Everything about a new link but its code."""
-        now = self._clock.now_ms()
-        if new.alias is not None:
-            checked_alias(new.alias)
-        url = self._target(new.url, blocked, "url")
-        return NewRow(
-            id=self._ids.make(),
-            domain_id=domain.id,
-            folded="",
-            code="",
-            url=url,
-            redirect=new.redirect,
-            created_at_ms=now,
-            expires_at_ms=life.expiry(now, new.expires_at_ms, new.ttl_seconds),
-            max_clicks=new.max_clicks,
-            password_hash=None,
-            dedupe_key=_dedupe_key(url, new) if self._deduped(new) else None,
-            tags=tuple(dict.fromkeys(new.tags)),
-            note=new.note,
-            rules=self._rules(new.rules, blocked),
-        )
-
-    def _deduped(self, new: NewLink) -> bool:
-        if new.dedupe and new.alias is not None:
-            raise InvalidInputError(
-                "dedupe finds the code by the address; it cannot have an alias too", field="dedupe"
-            )
-        return new.dedupe or (self._settings.code_mode == "hash" and new.alias is None)
-
-    def _target(self, url: str, blocked: frozenset[str], field: str) -> str:
-        return checked_target(url, own_hosts=self._domains.own_hosts, blocked_hosts=blocked, field=field)
-
-    def _rules(self, rules: Sequence[Rule], blocked: frozenset[str]) -> tuple[Rule, ...]:
-        return tuple(
-            msgspec.structs.replace(
-                rule,
-                targets=tuple(
-                    msgspec.structs.replace(
-                        target, url=self._target(target.url, blocked, f"rules[{place}].targets[{number}].url")
-                    )
-                    for number, target in enumerate(rule.targets)
-                ),
-            )
-            for place, rule in enumerate(rules)
-        )
+        return await self._creation.create_many(tenant, items)
 
     # Reading
 
@@ -285,12 +115,12 @@ class Links:
     ) -> Link:
         """Edit a link; every process sees it within 100 ms."""
         place = self._domains.place(tenant, code, domain)
-        blocked = await self._abuse.blocked(tenant)
+        screening = Screening(self._domains.own_hosts, await self._abuse.blocked(tenant))
         hashed = await self._passwords.hashed(change.password) if change.password else None
         for _ in range(_CHANGE_TRIES):
             before = await self._links.find(tenant, place)
             version = before.version if change.version is None else change.version
-            values = self._changed_columns(before, change, blocked)
+            values = self._changed_columns(before, change, screening)
             if change.password is not msgspec.UNSET:
                 values["password_hash"] = hashed
             try:
@@ -304,7 +134,7 @@ class Links:
             return self._shown(after)
         raise VersionConflictError(field="version")
 
-    def _changed_columns(self, before: Link, change: LinkChange, blocked: frozenset[str]) -> dict[str, Any]:
+    def _changed_columns(self, before: Link, change: LinkChange, screening: Screening) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for name in ("redirect", "note"):
             if getattr(change, name) is not msgspec.UNSET:
@@ -313,9 +143,9 @@ class Links:
             values["tags"] = list(dict.fromkeys(change.tags))
         if change.url is not msgspec.UNSET:
             # A link that stood for an address does not stand for it any more.
-            values |= {"url": self._target(change.url, blocked, "url"), "dedupe_key": None, "title": ""}
+            values |= {"url": screening.target(change.url), "dedupe_key": None, "title": ""}
         if change.rules is not msgspec.UNSET:
-            rules = self._rules(change.rules, blocked)
+            rules = screening.rules(change.rules)
             values["rules"] = msgspec.to_builtins(rules) if rules else None
         return values | self._changed_life(before, change)
 
@@ -351,31 +181,12 @@ class Links:
 
     # Forms
 
-    def _allocator(self, domain: Domain) -> CodeAllocator:
-        return self._allocators["base36" if domain.ignore_case else "base62"]
-
     def _shown(self, link: Link) -> Link:
         return msgspec.structs.replace(
             link,
             short_url=self._domains.short_url(link.domain, link.code),
             state=life.state_at(link.state, link.expires_at_ms, self._clock.now_ms()),
         )
-
-
-def _coded(draft: NewRow, code: str, domain: Domain) -> NewRow:
-    return msgspec.structs.replace(draft, code=code, folded=folded(code, ignore_case=domain.ignore_case))
-
-
-def _is_slow(new: NewLink, draft: NewRow, *, hashing: bool) -> bool:
-    return bool(draft.dedupe_key or new.password or new.fetch_title or (hashing and new.alias is None))
-
-
-def _dedupe_key(url: str, new: NewLink) -> bytes:
-    """Two links are the same when a visitor could not tell them apart."""
-    options = msgspec.json.encode(
-        (url, new.redirect, new.expires_at_ms, new.ttl_seconds, new.max_clicks, new.rules)
-    )
-    return hashlib.sha256(options).digest()
 
 
 def _write_cursor(link_id: int) -> str:

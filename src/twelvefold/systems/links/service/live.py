@@ -4,7 +4,8 @@ The worker only speaks of links that somebody watches. A watch is a sorted set i
 entries expire, so a browser that vanished costs nothing for longer than its renewal.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -37,9 +38,16 @@ class LiveClicks(msgspec.Struct, frozen=True, kw_only=True):
     bots: int
 
 
-def channel(link_id: int) -> str:
+def channel(link_id: int) -> bytes:
     """The realtime channel of a link's clicks."""
-    return f"links:{link_id}"
+    return b"links:%d" % link_id
+
+
+class Subscriber(Protocol):
+    """Somebody who listens."""
+
+    def close(self) -> None:
+        """Stop listening."""
 
 
 class Watches:
@@ -57,9 +65,16 @@ class Watches:
         """The links that somebody looks at now."""
         return await self._store.watched(self._clock.now_ms())
 
-    async def tell(self, news: Mapping[int, LiveClicks]) -> None:
+    async def listen(self, link_id: int, on_message: Callable[[bytes], None]) -> Subscriber:
+        """Hear what the worker says of a link. What is missed in a gap is in the counts."""
+        return await self._store.subscribe(channel(link_id), on_message, on_gap=_nothing)
+
+    def tell(self, news: Mapping[int, LiveClicks]) -> None:
         """Publish what a batch brought."""
-        messages: Sequence[tuple[str, bytes]] = [
-            (channel(link_id), msgspec.json.encode(clicks)) for link_id, clicks in news.items()
-        ]
-        await self._store.publish(messages)
+        self._store.publish(
+            [(channel(link_id), msgspec.json.encode(clicks)) for link_id, clicks in news.items()]
+        )
+
+
+def _nothing() -> None:
+    return

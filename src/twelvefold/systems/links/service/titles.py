@@ -11,7 +11,6 @@ import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-
 from urllib.parse import urljoin
 
 import can_ada

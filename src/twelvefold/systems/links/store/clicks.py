@@ -11,15 +11,13 @@ from typing import Any
 from twelvefold.engines.database import Database
 from twelvefold.engines.events import Events
 from twelvefold.kernel.tenancy import TenantId
+from twelvefold.systems.links.click_batches import HourCount
 from twelvefold.systems.links.contracts import Facet, TenantStats
 from twelvefold.systems.links.store.facts import TABLE, FactColumns, pack, unpack
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 QUERY_DEADLINE_SECONDS = 10.0
-
-HourCount = tuple[int, int, int, int]
-"""`(link_id, hours since 1970, clicks, bots)`"""
 
 
 class _CountedBeforeError(Exception):
@@ -170,7 +168,7 @@ class ClickStore:
         self, select: str, link_id: int, from_ms: int, to_ms: int, but_days: frozenset[int]
     ) -> list[tuple[Any, ...]]:
         return await self._events.query(
-            f"{select} FROM {{events}} WHERE link_id = $link AND NOT bot"
+            f"{select} FROM {{events}} WHERE link_id = $link AND NOT (bot OR preview)"
             f" AND NOT list_contains($days, ts_ms // {DAY_MS})" + (" GROUP BY 1" if "," in select else ""),
             TABLE,
             {"link": link_id, "days": sorted(but_days) or [-1]},

@@ -16,100 +16,26 @@ from twelvefold.systems.links.contracts import (
     Link,
     LinkNotFoundError,
     Revision,
-    Rule,
     State,
     VersionConflictError,
 )
 from twelvefold.systems.links.store.cache import DestinationCache
+from twelvefold.systems.links.store.rows import (
+    COPY_COLUMNS,
+    INSERT,
+    LETTERS,
+    LINK_COLUMNS,
+    LINK_SOURCE,
+    RANKINGS,
+    STATES,
+    NewRow,
+    link_of,
+    rules_of,
+)
 
 CHANNEL = "links_changed"
 Place = tuple[int, str]
 """A domain's id and the folded code: where a link stands."""
-STATES: dict[bytes, State] = {
-    b"a": "active",
-    b"o": "disabled",
-    b"e": "expired",
-    b"u": "used_up",
-    b"d": "deleted",
-}
-LETTERS: dict[str, bytes] = {state: letter for letter, state in STATES.items()}
-
-_LINK_COLUMNS = """l.id, l.code, l.domain_id, coalesce(d.host, '') AS host, l.url, l.redirect, l.state, l.created_at_ms,
-    l.updated_at_ms, l.version, l.expires_at_ms, l.max_clicks, l.used_clicks, l.password_hash IS NOT NULL AS has_password,
-    l.tags, l.note, l.title, l.rules, coalesce(t.clicks, 0) AS clicks"""
-_LINK_SOURCE = """links.link l LEFT JOIN links.domain d ON d.id = l.domain_id
-    LEFT JOIN links.click_total t ON t.link_id = l.id"""
-RANKINGS = {
-    "top": "coalesce(t.clicks, 0) DESC, l.id DESC",
-    "bottom": "coalesce(t.clicks, 0), l.id",
-    "rand": "random()",
-    "last": "l.id DESC",
-}
-COPY_COLUMNS = (
-    "id",
-    "tenant_id",
-    "domain_id",
-    "folded",
-    "code",
-    "url",
-    "redirect",
-    "created_at_ms",
-    "updated_at_ms",
-    "expires_at_ms",
-    "max_clicks",
-    "password_hash",
-    "dedupe_key",
-    "tags",
-    "note",
-    "rules",
-)
-
-
-class NewRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A link that passed all rules and is ready to be stored."""
-
-    id: int
-    domain_id: int
-    folded: str
-    code: str
-    url: str
-    redirect: int
-    created_at_ms: int
-    expires_at_ms: int | None
-    max_clicks: int | None
-    password_hash: str | None
-    dedupe_key: bytes | None
-    tags: tuple[str, ...]
-    note: str
-    rules: tuple[Rule, ...]
-
-    def values(self, tenant: TenantId) -> tuple[Any, ...]:
-        """The row in the order of `COPY_COLUMNS`."""
-        rules = msgspec.to_builtins(self.rules) if self.rules else None
-        return (
-            self.id,
-            tenant,
-            self.domain_id,
-            self.folded,
-            self.code,
-            self.url,
-            self.redirect,
-            self.created_at_ms,
-            self.created_at_ms,
-            self.expires_at_ms,
-            self.max_clicks,
-            self.password_hash,
-            self.dedupe_key,
-            list(self.tags),
-            self.note,
-            rules,
-        )
-
-
-_INSERT = f"""
-    INSERT INTO links.link ({", ".join(COPY_COLUMNS)})
-    VALUES ({", ".join(f"${place}" for place in range(1, len(COPY_COLUMNS) + 1))})
-    ON CONFLICT DO NOTHING RETURNING id"""
 
 
 class LinkStore:
@@ -124,7 +50,7 @@ class LinkStore:
     async def insert(self, tenant: TenantId, row: NewRow) -> bool:
         """Store a link; False when its code or its dedupe key is taken."""
         async with self._database.transaction() as transaction:
-            made = await transaction.fetch_value(_INSERT, *row.values(tenant))
+            made = await transaction.fetch_value(INSERT, *row.values(tenant))
             if made is None:
                 return False
             news = await self._announce(transaction, f"c {row.domain_id} {row.folded} 1")
@@ -138,7 +64,7 @@ class LinkStore:
         async with self._database.transaction() as transaction:
             stored = await self._copy(transaction, tenant, plain)
             for row in keyed:
-                if await transaction.fetch_value(_INSERT, *row.values(tenant)) is not None:
+                if await transaction.fetch_value(INSERT, *row.values(tenant)) is not None:
                     stored.add(row.id)
             news = await self._announce(transaction, "n")
         self.on_commit(news)
@@ -172,14 +98,14 @@ class LinkStore:
     async def find(self, tenant: TenantId, place: Place) -> Link:
         """One of the tenant's links. Raises `LinkNotFoundError`."""
         row = await self._database.fetch_row(
-            f"SELECT {_LINK_COLUMNS} FROM {_LINK_SOURCE} WHERE l.tenant_id = $1 AND l.domain_id = $2"
+            f"SELECT {LINK_COLUMNS} FROM {LINK_SOURCE} WHERE l.tenant_id = $1 AND l.domain_id = $2"
             " AND l.folded = $3 AND l.kind = 'l'",
             tenant,
             *place,
         )
         if row is None:
             raise LinkNotFoundError(field="code")
-        return _link(row)
+        return link_of(row)
 
     async def find_by_dedupe_key(
         self, tenant: TenantId, domain_id: int, key: bytes, now_ms: int
@@ -194,13 +120,13 @@ class LinkStore:
             now_ms,
         )
         row = await self._database.fetch_row(
-            f"SELECT {_LINK_COLUMNS} FROM {_LINK_SOURCE}"
+            f"SELECT {LINK_COLUMNS} FROM {LINK_SOURCE}"
             " WHERE l.tenant_id = $1 AND l.domain_id = $2 AND l.dedupe_key = $3",
             tenant,
             domain_id,
             key,
         )
-        return _link(row) if row is not None else None
+        return link_of(row) if row is not None else None
 
     async def page(
         self,
@@ -215,7 +141,7 @@ class LinkStore:
     ) -> list[Link]:
         """The tenant's links, newest first, below an id."""
         rows = await self._database.fetch(
-            f"""SELECT {_LINK_COLUMNS} FROM {_LINK_SOURCE}
+            f"""SELECT {LINK_COLUMNS} FROM {LINK_SOURCE}
                 WHERE l.tenant_id = $1 AND l.kind = 'l' AND ($2::bigint IS NULL OR l.id < $2)
                   AND ($3::text IS NULL OR l.url ILIKE $3 OR l.code ILIKE $3 OR l.note ILIKE $3 OR l.title ILIKE $3)
                   AND ($4::text IS NULL OR l.tags @> ARRAY[$4])
@@ -233,18 +159,18 @@ class LinkStore:
             now_ms,
             limit,
         )
-        return [_link(row) for row in rows]
+        return [link_of(row) for row in rows]
 
     async def ranked(self, tenant: TenantId, order: str, limit: int, start: int) -> list[Link]:
         """The tenant's links by an order of `RANKINGS`."""
         rows = await self._database.fetch(
-            f"""SELECT {_LINK_COLUMNS} FROM {_LINK_SOURCE} WHERE l.tenant_id = $1 AND l.kind = 'l' AND l.state <> 'd'
+            f"""SELECT {LINK_COLUMNS} FROM {LINK_SOURCE} WHERE l.tenant_id = $1 AND l.kind = 'l' AND l.state <> 'd'
                 ORDER BY {RANKINGS[order]} LIMIT $2 OFFSET $3""",
             tenant,
             limit,
             start,
         )
-        return [_link(row) for row in rows]
+        return [link_of(row) for row in rows]
 
     async def change(
         self, tenant: TenantId, place: Place, values: dict[str, Any], *, version: int | None, now_ms: int
@@ -381,7 +307,7 @@ class LinkStore:
             expires_at_ms=row["expires_at_ms"],
             limited=row["limited"],
             password_hash=row["password_hash"],
-            rules=_rules(row["rules"]),
+            rules=rules_of(row["rules"]),
         )
 
     async def epoch(self) -> int:
@@ -437,35 +363,6 @@ class LinkStore:
 
 def _ignore(news: str) -> None:
     del news
-
-
-def _rules(value: Any) -> tuple[Rule, ...]:
-    return msgspec.convert(value, tuple[Rule, ...]) if value else ()
-
-
-def _link(row: Any) -> Link:
-    limit = row["max_clicks"]
-    return Link(
-        id=row["id"],
-        code=row["code"],
-        domain=row["host"],
-        short_url="",
-        url=row["url"],
-        redirect=row["redirect"],
-        state=STATES[row["state"]],
-        created_at_ms=row["created_at_ms"],
-        updated_at_ms=row["updated_at_ms"],
-        version=row["version"],
-        expires_at_ms=row["expires_at_ms"],
-        max_clicks=limit,
-        clicks_left=None if limit is None else limit - row["used_clicks"],
-        has_password=row["has_password"],
-        tags=tuple(row["tags"]),
-        note=row["note"],
-        title=row["title"],
-        rules=_rules(row["rules"]),
-        clicks=row["clicks"],
-    )
 
 
 def _like(text: str) -> str:

@@ -56,7 +56,7 @@ class DayRollup:
     async def _part(
         self, day: int, part: int, parts: int
     ) -> tuple[list[tuple[Any, ...]], list[tuple[int, list[int]]]]:
-        where = f"FROM {{events}} WHERE NOT bot AND link_id % {parts} = {part}"
+        where = f"FROM {{events}} WHERE NOT (bot OR preview) AND link_id % {parts} = {part}"
         rows: list[tuple[Any, ...]] = []
         for facet in FACETS:
             counts = await self._facts(f"SELECT link_id, {facet}, count(*) {where} GROUP BY 1, 2", day)

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from twelvefold.engines.realtime import Realtime
+from twelvefold.engines.realtime import Realtime, Subscriber
+from twelvefold.engines.realtime.contract import OnGap, OnMessage
 from twelvefold.engines.valkey import Valkey
 
 KEY = "links:watched"
@@ -25,7 +26,11 @@ class WatchStore:
         members = await self._valkey.call("ZRANGE", KEY, 0, 9999)
         return frozenset(int(member) for member in members)
 
-    async def publish(self, messages: Sequence[tuple[str, bytes]]) -> None:
+    def publish(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
         """Send each payload to its channel."""
-        for name, payload in messages:
-            await self._realtime.publish(name, payload)
+        for channel, payload in messages:
+            self._realtime.publish(channel, payload)
+
+    async def subscribe(self, channel: bytes, on_message: OnMessage, *, on_gap: OnGap) -> Subscriber:
+        """Hear what is published to a channel from now on."""
+        return await self._realtime.subscribe(channel, on_message, on_gap=on_gap)

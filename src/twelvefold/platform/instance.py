@@ -1,0 +1,113 @@
+"""One process's platform: engines, access and systems, opened in order and closed in the reverse.
+
+Both a web process and a library user's own process hold one.
+"""
+
+import asyncio
+from contextlib import AsyncExitStack
+from importlib.resources import files
+from pathlib import Path
+from typing import Protocol, Self
+
+from twelvefold.engines.database import migrate
+from twelvefold.engines.embedded import EngineUrls
+from twelvefold.engines.embedded.secret_files import Secrets
+from twelvefold.kernel.clock import Clock
+from twelvefold.platform.catalogue import SYSTEMS
+from twelvefold.platform.config import Config
+from twelvefold.platform.engines import Engines
+from twelvefold.platform.links import LinksSystem
+from twelvefold.platform.places import LINKS_SECRET, OWNER_KEY
+from twelvefold.web.access import Access, key_from_seed
+from twelvefold.web.access.store import AccessStore
+from twelvefold.web.guard import Guard
+from twelvefold.web.hub import Hub
+from twelvefold.web.sse import EventStreams
+
+
+class LiveFeed(Protocol):
+    """Fills the channels of one system while somebody listens to them in this process."""
+
+    def start(self, name: str) -> None:
+        """A channel has its first listener."""
+
+    def stop(self, name: str) -> None:
+        """A channel has lost its last."""
+
+
+class Instance:
+    """What `open` opened."""
+
+    def __init__(
+        self,
+        *,
+        engines: Engines,
+        access: Access,
+        guard: Guard,
+        hub: Hub,
+        streams: EventStreams,
+        links: LinksSystem,
+        stack: AsyncExitStack,
+    ) -> None:
+        self.engines = engines
+        self.access = access
+        self.guard = guard
+        self.hub = hub
+        self.streams = streams
+        self.links = links
+        self._stack = stack
+
+    @classmethod
+    async def open(
+        cls, config: Config, urls: EngineUrls, data: Path, clock: Clock, *, name: str, base_url: str
+    ) -> Self:
+        """Connect, migrate, wire. Raises one clear error for the first thing that is not there."""
+        secrets = Secrets(data / "secrets")
+        async with AsyncExitStack() as stack:
+            engines = await Engines.open(config, urls, data, clock, name=name)
+            stack.push_async_callback(engines.close)
+            await migrate(engines.database, "access", files("twelvefold.web.access") / "schema")
+            access = Access(AccessStore(engines.database, engines.valkey), clock, systems=SYSTEMS)
+            await access.ensure_owner(key_from_seed(secrets.get(OWNER_KEY)))
+            guard = Guard(access, clock, public_origins=frozenset({base_url}))
+            access.on_change = guard.forget
+            feeds: dict[str, LiveFeed] = {}
+            hub = Hub(
+                asyncio.get_running_loop(),
+                on_first=lambda name: feeds[_system_of(name)].start(name),
+                on_last=lambda name: feeds[_system_of(name)].stop(name),
+            )
+            streams = EventStreams(hub)
+            links = await LinksSystem.open(
+                engines,
+                settings=config.links,
+                clock=clock,
+                base_url=config.links.public_url or base_url,
+                secret=secrets.get(LINKS_SECRET),
+                spool=data / "spool",
+                hub=hub,
+                streams=streams,
+                verifier=access,
+                principal_of_key_id=access.principal_of_key_id,
+            )
+            stack.push_async_callback(links.close)
+            feeds["links"] = links.feed
+            return cls(
+                engines=engines,
+                access=access,
+                guard=guard,
+                hub=hub,
+                streams=streams,
+                links=links,
+                stack=stack.pop_all(),
+            )
+        raise AssertionError("unreachable")
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        await self._stack.aclose()
+
+
+def _system_of(channel: str) -> str:
+    """Channels are called `<tenant>:<system>:…`."""
+    return channel.split(":", 2)[1]

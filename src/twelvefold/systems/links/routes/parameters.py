@@ -1,0 +1,11 @@
+"""Parameters that several of the routes take."""
+
+from typing import Annotated
+
+from litestar.params import Parameter
+
+Code = Annotated[str, Parameter(description="The link's code or alias.", max_length=64)]
+OwnHost = Annotated[
+    str | None,
+    Parameter(query="domain", description="One of your own hosts; else the server's.", max_length=260),
+]

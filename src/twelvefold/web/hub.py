@@ -1,0 +1,221 @@
+"""The realtime hub of one process: channels, and who listens.
+
+All that is published to a channel within one turn of the event loop leaves as one write for each
+socket: the cost of a delivery is the cost of a system call divided by the messages of the turn.
+Invariant: the bytes of a payload exist once however many listen; a listener that does not read is cut at
+a bound and nobody else notices. Other processes are reached by whoever watches `on_first` and `on_last`.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from twelvefold.kernel.errors import OverloadedError
+from twelvefold.web.frames import TEXT, encode
+
+MAX_CHANNELS_OF_ONE = 1_000
+Write = Callable[[bytes], None]
+
+
+class Subscriber(Protocol):
+    """One who listens: a WebSocket or an event stream.
+
+    `writer` takes bytes that are ready to be sent, at once and without raising; when it changes (a
+    slow reader), the subscriber calls `Hub.relink`. `channels` belongs to the hub.
+    """
+
+    writer: Write
+    channels: "tuple[Channel, ...]"
+
+
+class Channel:
+    """Those who listen to one name. Made by the first, gone with the last."""
+
+    __slots__ = ("blocks", "frames", "name", "sockets", "streams")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.sockets: dict[Subscriber, Write] = {}
+        self.streams: dict[Subscriber, Write] = {}
+        self.frames: list[bytes] = []
+        self.blocks: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self.sockets) + len(self.streams)
+
+
+class HubCounts(msgspec.Struct, frozen=True):
+    """What the hub has done since the process began, and holds now."""
+
+    channels: int
+    published: int
+    deliveries: int
+    writes: int
+
+
+class Hub:
+    """See the module.
+
+    Args:
+        loop: whose turns are gathered.
+        on_first: called with a channel's name when its first listener comes.
+        on_last: called when its last one has gone.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        on_first: Callable[[str], None] | None = None,
+        on_last: Callable[[str], None] | None = None,
+    ) -> None:
+        self._loop = loop
+        self._on_first = on_first
+        self._on_last = on_last
+        self._channels: dict[str, Channel] = {}
+        self._dirty: list[Channel] = []
+        self._published = 0
+        self._deliveries = 0
+        self._writes = 0
+
+    @property
+    def counts(self) -> HubCounts:
+        """For metrics."""
+        return HubCounts(len(self._channels), self._published, self._deliveries, self._writes)
+
+    def listeners(self, name: str) -> int:
+        """How many listen to `name` in this process."""
+        channel = self._channels.get(name)
+        return len(channel) if channel else 0
+
+    # -- listening ------------------------------------------------------------------------------
+
+    def join(self, subscriber: Subscriber, name: str, *, stream: bool = False) -> None:
+        """Listen to `name`; twice is once. Raises `OverloadedError` beyond 1,000 channels.
+
+        Args:
+            subscriber: who.
+            name: the channel; by convention `<tenant>:<system>:…`, so that tenants never share one.
+            stream: it takes server-sent events instead of WebSocket frames.
+        """
+        channel = self._channels.get(name)
+        if channel is not None and (subscriber in channel.sockets or subscriber in channel.streams):
+            return
+        if len(subscriber.channels) >= MAX_CHANNELS_OF_ONE:
+            raise OverloadedError(f"one connection can listen to at most {MAX_CHANNELS_OF_ONE} channels")
+        if channel is None:
+            channel = self._channels[name] = Channel(name)
+            if self._on_first:
+                self._on_first(name)
+        elif channel.frames or channel.blocks:
+            # What was published before it came is not for it.
+            self._flush()
+        (channel.streams if stream else channel.sockets)[subscriber] = subscriber.writer
+        subscriber.channels = (*subscriber.channels, channel)
+
+    def leave(self, subscriber: Subscriber, name: str) -> None:
+        """Listen to `name` no longer; nothing that was published before is lost, nothing later comes."""
+        channel = self._channels.get(name)
+        if channel is not None and channel in subscriber.channels:
+            if channel.frames or channel.blocks:
+                self._flush()
+            subscriber.channels = tuple(other for other in subscriber.channels if other is not channel)
+            self._remove(subscriber, channel)
+
+    def drop(self, subscriber: Subscriber) -> None:
+        """Its connection has ended."""
+        channels, subscriber.channels = subscriber.channels, ()
+        for channel in channels:
+            self._remove(subscriber, channel)
+
+    def relink(self, subscriber: Subscriber) -> None:
+        """Its `writer` has changed."""
+        for channel in subscriber.channels:
+            members = channel.sockets if subscriber in channel.sockets else channel.streams
+            members[subscriber] = subscriber.writer
+
+    def _remove(self, subscriber: Subscriber, channel: Channel) -> None:
+        channel.sockets.pop(subscriber, None)
+        channel.streams.pop(subscriber, None)
+        if not channel and self._channels.get(channel.name) is channel:
+            del self._channels[channel.name]
+            if self._on_last:
+                self._on_last(channel.name)
+
+    # -- publishing -----------------------------------------------------------------------------
+
+    def publish(self, name: str, payload: bytes, *, event: str = "message", event_id: str = "") -> int:
+        """Send JSON text to all who listen in this process, at the end of this turn; returns their number.
+
+        Args:
+            name: the channel.
+            payload: UTF-8 without line breaks, as msgspec encodes JSON.
+            event: its kind, for event streams.
+            event_id: what an event stream may resume after; empty: none.
+        """
+        channel = self._channels.get(name)
+        if channel is None:
+            return 0
+        if not channel.frames and not channel.blocks:
+            self._mark(channel)
+        if channel.sockets:
+            channel.frames.append(encode(TEXT, payload))
+        if channel.streams:
+            channel.blocks.append(event_block(payload, event=event, event_id=event_id))
+        self._published += 1
+        return len(channel)
+
+    def publish_frame(self, name: str, frame: bytes) -> int:
+        """Send a ready WebSocket frame to those who listen by WebSocket; returns their number."""
+        channel = self._channels.get(name)
+        if channel is None or not channel.sockets:
+            return 0
+        if not channel.frames and not channel.blocks:
+            self._mark(channel)
+        channel.frames.append(frame)
+        self._published += 1
+        return len(channel.sockets)
+
+    def _mark(self, channel: Channel) -> None:
+        if not self._dirty:
+            self._loop.call_soon(self._flush)
+        self._dirty.append(channel)
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        if len(dirty) == 1:
+            channel = dirty[0]
+            if channel.frames:
+                self._write(channel.sockets, channel.frames)
+            if channel.blocks:
+                self._write(channel.streams, channel.blocks)
+            channel.frames, channel.blocks = [], []
+            return
+        gathered: dict[Write, list[bytes]] = {}
+        for channel in dirty:
+            for members, parts in ((channel.sockets, channel.frames), (channel.streams, channel.blocks)):
+                if parts:
+                    data = b"".join(parts)
+                    for write in members.values():
+                        gathered.setdefault(write, []).append(data)
+                    self._deliveries += len(members) * len(parts)
+            channel.frames, channel.blocks = [], []
+        self._writes += len(gathered)
+        for write, parts in gathered.items():
+            write(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def _write(self, members: dict[Subscriber, Write], parts: list[bytes]) -> None:
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._deliveries += len(members) * len(parts)
+        self._writes += len(members)
+        # A write can cut a slow reader, which changes the members.
+        for write in list(members.values()):
+            write(data)
+
+
+def event_block(payload: bytes, *, event: str = "message", event_id: str = "") -> bytes:
+    """One server-sent event."""
+    head = f"id: {event_id}\n" if event_id else ""
+    return f"{head}event: {event}\ndata: ".encode() + payload + b"\n\n"
