@@ -105,7 +105,9 @@ class PostgresTimeline:
             [entry.raises for entry in entries],
             bucket,
         )
-        return [Placed(_OUTCOMES[outcome], seq, entry_id, counted) for _, outcome, seq, entry_id, counted in rows]
+        return [
+            Placed(_OUTCOMES[outcome], seq, entry_id, counted) for _, outcome, seq, entry_id, counted in rows
+        ]
 
     async def heads(self, stream_ids: Sequence[int]) -> dict[int, Head]:
         """See `Timeline.heads`."""

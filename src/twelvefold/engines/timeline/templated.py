@@ -46,4 +46,5 @@ class SpaceFiles(Traversable):
 
     def open(self, mode: str = "r", *_args: Any, **_kwargs: Any) -> IO[Any]:
         """The file as it lies there; `migrate` reads texts only."""
-        return self._folder.open(mode)  # type: ignore[call-overload]  # the mode is passed on
+        opened: IO[Any] = self._folder.open(mode)  # type: ignore[call-overload]  # the mode is passed on
+        return opened

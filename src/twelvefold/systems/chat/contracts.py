@@ -320,5 +320,3 @@ class UserToken(msgspec.Struct, frozen=True, kw_only=True):
     issued_at_s: int | None
     channel: str | None = None
     info: msgspec.Raw | None = None
-
-

@@ -20,14 +20,20 @@ def clean_name(name: str) -> str:
 def declared_type(content_type: str) -> str:
     """What a sender calls a file, if it is a media type and no image (those are found out); else plain bytes."""
     kind = content_type.partition(";")[0].strip().lower()
-    return kind if _TYPE.fullmatch(kind) and not kind.startswith(("image/", "text/html")) else "application/octet-stream"
+    return (
+        kind
+        if _TYPE.fullmatch(kind) and not kind.startswith(("image/", "text/html"))
+        else "application/octet-stream"
+    )
 
 
 def disposition(name: str, content_type: str) -> str:
     """The Content-Disposition header (RFC 6266)."""
     kind = "inline" if content_type in INLINE else "attachment"
     plain = name.encode("ascii", "replace").decode().replace("?", "_")
-    encoded = "".join(c if c.isalnum() and c.isascii() else "".join(f"%{b:02X}" for b in c.encode()) for c in name)
+    encoded = "".join(
+        c if c.isalnum() and c.isascii() else "".join(f"%{b:02X}" for b in c.encode()) for c in name
+    )
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{encoded}"
 
 

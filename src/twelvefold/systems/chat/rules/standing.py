@@ -8,7 +8,15 @@ from collections.abc import Sequence
 
 import msgspec
 
-from twelvefold.systems.chat.contracts import Access, BannedError, Change, Kind, NotAllowedError, NotAMemberError, Role
+from twelvefold.systems.chat.contracts import (
+    Access,
+    BannedError,
+    Change,
+    Kind,
+    NotAllowedError,
+    NotAMemberError,
+    Role,
+)
 
 RANK: dict[Role, int] = {"member": 1, "moderator": 2, "owner": 3}
 FOR_EVER = 1 << 62
@@ -73,7 +81,9 @@ def may_moderate(standing: Standing) -> None:
         raise NotAllowedError("this needs a moderator", needs="moderator")
 
 
-def may_change_member(actor: Standing, kind: Kind, change: Change, target: Role | None, role: Role | None) -> None:
+def may_change_member(
+    actor: Standing, kind: Kind, change: Change, target: Role | None, role: Role | None
+) -> None:
     """Whether `actor` may do `change` to somebody who has the role `target` (and shall get `role`)."""
     may_moderate(actor)
     if kind == "direct":

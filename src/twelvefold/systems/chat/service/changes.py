@@ -55,7 +55,9 @@ class ConversationChanges:
         """Say it otherwise. What was said before is gone, everywhere."""
 
         async def work(changes: Changes, body: Body) -> None:
-            new = body_of(NewMessage(text=text, data=msgspec.Raw(body.data) if body.data else None), body.attachments)
+            new = body_of(
+                NewMessage(text=text, data=msgspec.Raw(body.data) if body.data else None), body.attachments
+            )
             kept = msgspec.structs.replace(body, text=new.text, edited=True)
             await changes.rewrite(seq, pack(kept, self._salt()), gone=False)
 
@@ -117,6 +119,24 @@ class ConversationChanges:
 
         return await self._member(tenant, user, conversation_id, other, "joined", role, judge)
 
+    async def admit(self, tenant: TenantId, user: str, conversation_id: int, *, member: bool = False) -> None:
+        """Let in whom the tenant itself sends: by a subscription token, or by its server.
+
+        In an open conversation everybody is in already, unless they shall be a `member`. Raises `BannedError`.
+        """
+        room, standing = await self._rooms.place(tenant, conversation_id, user)
+        if standing.banned:
+            raise BannedError
+        if standing.role is not None and not (member and room.conversation.access == "open"):
+            return
+
+        async def judge(room: Room, standing: Standing) -> None:
+            if standing.banned:
+                raise BannedError
+            self._refuse_full(room)
+
+        await self._member(tenant, user, conversation_id, user, "joined", "member", judge)
+
     async def leave(self, tenant: TenantId, user: str, conversation_id: int) -> Sent:
         """Go."""
 
@@ -130,7 +150,9 @@ class ConversationChanges:
         """Put somebody out; they see nothing from here on."""
         return await self._moderate(tenant, user, conversation_id, other, "removed")
 
-    async def ban(self, tenant: TenantId, user: str, conversation_id: int, other: str, reason: str = "") -> Sent:
+    async def ban(
+        self, tenant: TenantId, user: str, conversation_id: int, other: str, reason: str = ""
+    ) -> Sent:
         """Put somebody out for good."""
         return await self._moderate(tenant, user, conversation_id, other, "banned", reason=reason)
 
@@ -138,12 +160,20 @@ class ConversationChanges:
         """Let somebody come back."""
         return await self._moderate(tenant, user, conversation_id, other, "unbanned")
 
-    async def give_role(self, tenant: TenantId, user: str, conversation_id: int, other: str, role: Role) -> Sent:
+    async def give_role(
+        self, tenant: TenantId, user: str, conversation_id: int, other: str, role: Role
+    ) -> Sent:
         """Make somebody something else."""
         return await self._moderate(tenant, user, conversation_id, other, "role", role=role)
 
     async def settle(
-        self, tenant: TenantId, user: str, conversation_id: int, *, name: str | None = None, slow_mode_seconds: int | None = None
+        self,
+        tenant: TenantId,
+        user: str,
+        conversation_id: int,
+        *,
+        name: str | None = None,
+        slow_mode_seconds: int | None = None,
     ) -> Sent:
         """Change a conversation's name or its slow mode."""
 
@@ -157,7 +187,9 @@ class ConversationChanges:
 
     # -- how ------------------------------------------------------------------------------------
 
-    async def _seat(self, tenant: TenantId, conversation_id: int, user: str, others: Sequence[str], *, direct: bool) -> None:
+    async def _seat(
+        self, tenant: TenantId, conversation_id: int, user: str, others: Sequence[str], *, direct: bool
+    ) -> None:
         """The first members of a new conversation, with its first entry."""
         owner: Role = "member" if direct else "owner"
         seats: list[tuple[str, Role]] = [(user, owner), *((other, "member") for other in others)]
@@ -221,7 +253,9 @@ class ConversationChanges:
         async def work(changes: Changes, seq: int, counted: int) -> None:
             if change == "joined":
                 seat: list[tuple[str, Role]] = [(other, role or "member")]
-                await changes.add(tenant, seat, at_ms=at_ms, from_seq=1 if full_history else seq, counted=counted)
+                await changes.add(
+                    tenant, seat, at_ms=at_ms, from_seq=1 if full_history else seq, counted=counted
+                )
             elif change == "unbanned":
                 await changes.unban(other)
             elif change == "role" and role is not None:

@@ -35,7 +35,7 @@ from twelvefold.systems.chat.service.pace import Pace
 from twelvefold.systems.chat.service.rooms import Room, Rooms
 from twelvefold.systems.chat.settings import ChatSettings
 from twelvefold.systems.chat.store.conversations import ConversationStore, pair_key
-from twelvefold.systems.chat.store.messages import MessageStore
+from twelvefold.systems.chat.store.messages import Head, MessageStore
 
 Acknowledge = Callable[[Sent | TwelvefoldError], None]
 EPOCH_BYTES = 4
@@ -110,7 +110,9 @@ class Chat(ConversationChanges):
         if found is None and channel.isdigit() and int(channel) <= MAX_ID:
             found = (await self._rooms.get(tenant, int(channel))).conversation.id
         if found is None and make_for is not None:
-            wanted = NewConversation(kind="channel", name=channel[:200], channel=channel, access="open", history="all")
+            wanted = NewConversation(
+                kind="channel", name=channel[:200], channel=channel, access="open", history="all"
+            )
             try:
                 found = (await self.create(tenant, make_for, wanted)).id
             except TwelvefoldError:
@@ -119,9 +121,11 @@ class Chat(ConversationChanges):
             raise ConversationNotFoundError(channel=channel)
         return found
 
-    async def list(self, tenant: TenantId, user: str, *, cursor: int | None, limit: int) -> list[Listed]:
+    async def of_user(self, tenant: TenantId, user: str, *, cursor: int | None, limit: int) -> list[Listed]:
         """The conversations that `user` is in, newest first."""
-        return await self._conversations.of_user(tenant, user, FOR_EVER if cursor is None else cursor, min(limit, 500))
+        return await self._conversations.of_user(
+            tenant, user, FOR_EVER if cursor is None else cursor, min(limit, 500)
+        )
 
     async def members(
         self, tenant: TenantId, user: str, conversation_id: int, *, after: str = "", limit: int = 100
@@ -143,13 +147,7 @@ class Chat(ConversationChanges):
         """Store a message; returns when it is on disk. The same `client_msg_id` again gives the same `Sent`."""
         future: asyncio.Future[Sent] = asyncio.get_running_loop().create_future()
 
-        def done(outcome: Sent | TwelvefoldError) -> None:
-            if not future.done():
-                if isinstance(outcome, Sent):
-                    future.set_result(outcome)
-                else:
-                    future.set_exception(outcome)
-
+        done = _resolve(future)
         if not self.submit_known(tenant, conversation_id, user, message, done):
             await self.submit(tenant, conversation_id, user, message, done)
         return await future
@@ -190,6 +188,12 @@ class Chat(ConversationChanges):
         may_send(standing)
         if not self._pace.take(room.tenant, user):
             raise TooManyMessagesError(retry_after_seconds=1)
+        self._put(room.conversation.id, user, message, attachments, room.fence, done)
+
+    def _put(
+        self, conversation_id: int, user: str, message: NewMessage, attachments: tuple[Attachment, ...], fence: int,
+        done: Acknowledge,
+    ) -> None:  # fmt: skip
         body = body_of(message, attachments)
         event_id = self._ids.make()
         if message.client_msg_id is None:
@@ -197,7 +201,7 @@ class Chat(ConversationChanges):
         else:
             key, print_ = key_of(user, message.client_msg_id), fingerprint(body)
         self._messages.submit(
-            room.conversation.id, event_id, user, pack(body, self._salt()), key, print_, room.fence, done
+            conversation_id, event_id, user, pack(body, self._salt()), key, print_, fence, done
         )
 
     async def _slow_down(self, room: Room, user: str, message: NewMessage) -> None:
@@ -224,8 +228,18 @@ class Chat(ConversationChanges):
             found = await self._messages.after(conversation_id, after, limit)
         else:
             ends = [one.last + 1 for one in standing.intervals]
-            found = await self._messages.before(conversation_id, min(before or FOR_EVER, max(ends, default=0)), limit)
+            found = await self._messages.before(
+                conversation_id, min(before or FOR_EVER, max(ends, default=0)), limit
+            )
         return [event for event in found if standing.sees(event.seq)]
+
+    async def fresh_place(self, tenant: TenantId, conversation_id: int, user: str) -> tuple[Room, Standing]:
+        """A conversation as it is now, and where `user` stands in it; for those who go on to `events_after`."""
+        return await self._rooms.fresh_place(tenant, conversation_id, user)
+
+    async def events_after(self, conversation_id: int, seq: int, limit: int) -> list[Event]:
+        """Events after a sequence, whoever may see them: the caller judges by the standing it has."""
+        return await self._messages.after(conversation_id, seq, limit)
 
     async def message(self, tenant: TenantId, user: str, conversation_id: int, seq: int) -> Event:
         """One event. Raises `MessageNotFoundError`, also for what `user` may not see."""
@@ -245,6 +259,31 @@ class Chat(ConversationChanges):
         found = await self._messages.thread(conversation_id, seq, after, min(limit, MAX_PAGE))
         return [event for event in found if standing.sees(event.seq)]
 
+    async def events_before(self, conversation_id: int, seq: int, limit: int) -> list[Event]:
+        """Events before a sequence, descending; as `events_after`."""
+        return await self._messages.before(conversation_id, seq, limit)
+
+    async def head(self, tenant: TenantId, conversation_id: int) -> Head:
+        """Where a conversation's log stands: its epoch, its first and its last sequence."""
+        await self._rooms.get(tenant, conversation_id)
+        return await self._messages.head(conversation_id)
+
+    async def channels(self, tenant: TenantId, prefix: str, limit: int = 1000) -> "list[tuple[str, int]]":
+        """Channel names that begin so, with their conversations."""
+        return await self._conversations.channels(tenant, prefix, limit)
+
+    async def publish(self, tenant: TenantId, conversation_id: int, message: NewMessage) -> Sent:
+        """Send as the tenant itself, who needs no place in a conversation."""
+        await self._rooms.get(tenant, conversation_id)
+        future: asyncio.Future[Sent] = asyncio.get_running_loop().create_future()
+        self._put(conversation_id, "", message, (), -1, _resolve(future))
+        return await future
+
+    async def audit(self, tenant: TenantId, conversation_id: int) -> Any:
+        """Check that a conversation's sequence is dense and its chain holds; for the tenant itself."""
+        await self._rooms.get(tenant, conversation_id)
+        return await self._messages.audit(conversation_id)
+
     async def search(
         self, tenant: TenantId, user: str, text: str, *, conversation_id: int | None = None, cursor: int | None = None,
         limit: int = 20,
@@ -253,7 +292,9 @@ class Chat(ConversationChanges):
         if not text.strip():
             raise InvalidInputError("say what to look for", field="q")
         limit = min(limit, 100)
-        rows = await self._messages.search(tenant, user, text, conversation_id, FOR_EVER if cursor is None else cursor, limit)
+        rows = await self._messages.search(
+            tenant, user, text, conversation_id, FOR_EVER if cursor is None else cursor, limit
+        )
         found: list[Event] = []
         for conversation, seq, _ in rows:
             found += [
@@ -262,3 +303,14 @@ class Chat(ConversationChanges):
                 if event.type == "message" and not event.deleted
             ]
         return Found(tuple(found), str(rows[-1][2]) if len(rows) == limit else None)
+
+
+def _resolve(future: "asyncio.Future[Sent]") -> Acknowledge:
+    def done(outcome: Sent | TwelvefoldError) -> None:
+        if not future.done():
+            if isinstance(outcome, Sent):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)
+
+    return done

@@ -59,7 +59,17 @@ class Watcher(Protocol):
 class LiveRoom:
     """A conversation that somebody here follows. `position`: everything up to it was handed on."""
 
-    __slots__ = ("conversation_id", "early", "followers", "open", "position", "ready", "reading", "timer")
+    __slots__ = (
+        "conversation_id",
+        "early",
+        "followers",
+        "open",
+        "position",
+        "ready",
+        "reading",
+        "timer",
+        "waiters",
+    )
 
     def __init__(self, conversation_id: int) -> None:
         self.conversation_id = conversation_id
@@ -70,6 +80,7 @@ class LiveRoom:
         self.ready: asyncio.Task[None] | None = None
         self.reading: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.waiters: list[asyncio.Future[None]] = []
 
 
 class Delivery:
@@ -157,6 +168,24 @@ class Delivery:
         room.open = True
         self._advance(room)
 
+    @property
+    def following(self) -> int:
+        """Conversations that somebody here follows."""
+        return len(self._rooms)
+
+    async def moved(self, room: LiveRoom, seq: int, deadline: float) -> bool:
+        """Wait until a conversation has come further than `seq`; False at the deadline (of the loop's clock)."""
+        loop = asyncio.get_running_loop()
+        while room.position <= seq:
+            waiter: asyncio.Future[None] = loop.create_future()
+            room.waiters.append(waiter)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await waiter
+            except TimeoutError:
+                return False
+        return True
+
     async def listen_to_user(self, key: str, listener: Callable[[bytes], None]) -> None:
         """Hear what is told to a user (`tenant:user`), wherever it is said."""
         listeners = self._user_listeners.setdefault(key, set())
@@ -212,7 +241,11 @@ class Delivery:
         elif parcel.entries:
             self._arrived(
                 room,
-                [Stored(conversation_id, e.seq, e.id, e.kind, e.author, e.data) for e in parcel.entries if e.seq > room.position],
+                [
+                    Stored(conversation_id, e.seq, e.id, e.kind, e.author, e.data)
+                    for e in parcel.entries
+                    if e.seq > room.position
+                ],
             )
         elif parcel.upto > room.position:
             self._read(room)
@@ -271,6 +304,10 @@ class Delivery:
                     for watcher in self.watchers:
                         watcher.expel(room.conversation_id, event.user)
         self._to_watchers(room, events[start:])
+        waiters, room.waiters = room.waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _to_watchers(self, room: LiveRoom, events: Sequence[Event]) -> None:
         if events:
@@ -290,7 +327,9 @@ class Delivery:
                 try:
                     events = await self._messages.after(room.conversation_id, room.position, PAGE)
                 except TwelvefoldError as error:
-                    log.warning("chat.read_on.delayed", conversation=room.conversation_id, reason=error.message)
+                    log.warning(
+                        "chat.read_on.delayed", conversation=room.conversation_id, reason=error.message
+                    )
                     await asyncio.sleep(next(delays))
                     continue
                 events = [event for event in events if event.seq > room.position]

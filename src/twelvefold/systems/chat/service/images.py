@@ -41,12 +41,21 @@ def rewrite(data: bytes, max_pixels: int) -> Picture:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
                 if width * height > max_pixels or max(width, height) > MAX_SIDE:
-                    raise MediaRefusedError(f"an image has at most {max_pixels:,} pixels, not {width} x {height}")
+                    raise MediaRefusedError(
+                        f"an image has at most {max_pixels:,} pixels, not {width} x {height}"
+                    )
                 image.load()
                 upright = ImageOps.exif_transpose(image)
                 has_alpha = "A" in upright.getbands() or "transparency" in upright.info
                 drawn = upright.convert("RGBA" if has_alpha else "RGB")
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError) as error:
+    except (
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+    ) as error:
         raise MediaRefusedError("this image cannot be decoded") from error
     out = io.BytesIO()
     if has_alpha:

@@ -10,6 +10,7 @@ import hmac
 from collections.abc import AsyncIterator, Sequence
 
 from twelvefold.kernel.clock import Clock
+from twelvefold.kernel.errors import TooLargeError
 from twelvefold.kernel.ids import SnowflakeGenerator
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.chat.contracts import (
@@ -19,7 +20,6 @@ from twelvefold.systems.chat.contracts import (
     MediaRefusedError,
     Medium,
     MessageNotFoundError,
-    TooLargeError,
 )
 from twelvefold.systems.chat.rules.files import clean_name, declared_type
 from twelvefold.systems.chat.rules.standing import may_read, may_send
@@ -83,7 +83,9 @@ class MediaLibrary:
         for text in media_ids:
             medium = await self._store.get(tenant, int(text)) if text.isdigit() and len(text) < 20 else None
             if medium is None or medium.conversation_id != conversation_id or medium.owner != user:
-                raise MediaRefusedError("you have uploaded no such file to this conversation", field="attachments")
+                raise MediaRefusedError(
+                    "you have uploaded no such file to this conversation", field="attachments"
+                )
             made.append(
                 Attachment(
                     media_id=text, name=medium.name, content_type=medium.content_type, size_bytes=medium.size_bytes,
@@ -92,7 +94,9 @@ class MediaLibrary:
             )  # fmt: skip
         return tuple(made)
 
-    async def link(self, tenant: TenantId, user: str, conversation_id: int, media_id: int, *, thumbnail: bool = False) -> str:
+    async def link(
+        self, tenant: TenantId, user: str, conversation_id: int, media_id: int, *, thumbnail: bool = False
+    ) -> str:
         """The query of an address that gives the file for a while. Raises unless `user` may see it."""
         _, standing = await self._rooms.fresh_place(tenant, conversation_id, user)
         may_read(standing)
@@ -105,7 +109,14 @@ class MediaLibrary:
         return f"conversation={conversation_id}&tenant={tenant}&expires={expires}&size={size}&signature={signature}"
 
     async def open(
-        self, tenant: TenantId, conversation_id: int, media_id: int, *, expires: int, size: str, signature: str
+        self,
+        tenant: TenantId,
+        conversation_id: int,
+        media_id: int,
+        *,
+        expires: int,
+        size: str,
+        signature: str,
     ) -> Medium:
         """The file of a link. Raises `MediaLinkError`, `MediaLinkExpiredError`, `MessageNotFoundError`."""
         if not hmac.compare_digest(signature, self._sign(tenant, conversation_id, media_id, expires, size)):

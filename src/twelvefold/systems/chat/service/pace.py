@@ -30,7 +30,9 @@ class Pace:
             return False
         if len(self._buckets) >= MAX_USERS:
             # Who has been quiet has a full bucket, which is what an unknown user has.
-            self._buckets = {key: value for key, value in self._buckets.items() if now - value[1] < BURST_SECONDS}
+            self._buckets = {
+                key: value for key, value in self._buckets.items() if now - value[1] < BURST_SECONDS
+            }
         self._buckets[tenant, user] = (tokens - 1, now)
         return True
 

@@ -107,6 +107,11 @@ class Rooms:
                 self._channels[tenant, channel] = found
         return found
 
+    def members_of(self, conversation_id: int) -> int:
+        """How many members it has, as far as this process knows."""
+        room = self._rooms.get(conversation_id)
+        return room.conversation.members if room is not None else 0
+
     def stale(self, conversation_id: int) -> None:
         """Something about it has changed; its next user reads it again, and no reading under way counts."""
         self._rooms.pop(conversation_id, None)

@@ -58,7 +58,9 @@ class ConversationStore:
         self._database = database
         self._timeline = timeline
 
-    async def create(self, tenant: TenantId, conversation: Conversation, pair: bytes | None, epoch: str) -> int:
+    async def create(
+        self, tenant: TenantId, conversation: Conversation, pair: bytes | None, epoch: str
+    ) -> int:
         """Store a conversation; returns its id, or that of the direct one that the pair has already.
 
         Raises `ChannelTakenError`.
@@ -90,7 +92,9 @@ class ConversationStore:
         # The fence is read first: a change in between makes what is read later newer, never older.
         heads = await self._timeline.heads([conversation_id])
         row = await self._database.fetch_row(
-            f"SELECT {_COLUMNS} FROM chat.conversation c WHERE c.id = $1 AND c.tenant_id = $2", conversation_id, tenant
+            f"SELECT {_COLUMNS} FROM chat.conversation c WHERE c.id = $1 AND c.tenant_id = $2",
+            conversation_id,
+            tenant,
         )
         if row is None or conversation_id not in heads:
             raise ConversationNotFoundError(conversation=str(conversation_id))
@@ -262,7 +266,10 @@ class Changes:
     async def give_role(self, user: str, role: Role) -> None:
         """Make somebody something else."""
         await self._transaction.execute(
-            "UPDATE chat.member SET role = $3 WHERE conversation_id = $1 AND user_id = $2", self._id, user, role
+            "UPDATE chat.member SET role = $3 WHERE conversation_id = $1 AND user_id = $2",
+            self._id,
+            user,
+            role,
         )
 
     async def settle(self, name: str | None, slow_mode_seconds: int | None) -> None:

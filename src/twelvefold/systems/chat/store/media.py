@@ -32,7 +32,9 @@ class MediaStore:
     async def get(self, tenant: TenantId, media_id: int) -> Medium | None:
         """A file that was not deleted."""
         row = await self._database.fetch_row(
-            f"SELECT {_COLUMNS} FROM chat.medium WHERE id = $1 AND tenant_id = $2 AND NOT deleted", media_id, tenant
+            f"SELECT {_COLUMNS} FROM chat.medium WHERE id = $1 AND tenant_id = $2 AND NOT deleted",
+            media_id,
+            tenant,
         )
         return None if row is None else Medium(**dict(row.items()))
 
@@ -40,7 +42,9 @@ class MediaStore:
         """How many bytes there are."""
         if not thumbnail:
             return medium.size_bytes
-        return (await self._blobs.head(_key(tenant, medium.conversation_id, medium.id, thumbnail=True))).size_bytes
+        return (
+            await self._blobs.head(_key(tenant, medium.conversation_id, medium.id, thumbnail=True))
+        ).size_bytes
 
     async def read(self, tenant: TenantId, medium: Medium, start: int, end: int, *, thumbnail: bool) -> bytes:
         """Bytes from `start` to before `end`."""
@@ -65,7 +69,9 @@ class MediaStore:
 
     async def expire(self, before_id: int) -> None:
         """What retention ends: files older than an id."""
-        await self._database.execute("UPDATE chat.medium SET deleted = true WHERE id < $1 AND NOT deleted", before_id)
+        await self._database.execute(
+            "UPDATE chat.medium SET deleted = true WHERE id < $1 AND NOT deleted", before_id
+        )
 
 
 def _key(tenant: int, conversation_id: int, media_id: int, *, thumbnail: bool = False) -> str:

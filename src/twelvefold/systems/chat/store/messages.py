@@ -25,6 +25,9 @@ EDITED = KINDS["edited"]
 Acknowledge = Callable[[Sent | TwelvefoldError], None]
 
 
+__all__ = ["Head", "MessageStore", "Stored", "entry", "shown"]
+
+
 class Stored(msgspec.Struct, frozen=True, gc=False):
     """An entry that has just been stored."""
 
@@ -82,14 +85,26 @@ class MessageStore:
             if not isinstance(outcome, Placed):
                 acknowledge(outcome)
             elif outcome.outcome in ("stored", "existed"):
-                acknowledge(Sent(outcome.id, outcome.seq, outcome.outcome == "existed" and outcome.id != event_id))
+                acknowledge(
+                    Sent(outcome.id, outcome.seq, outcome.outcome == "existed" and outcome.id != event_id)
+                )
             elif outcome.outcome == "conflict":
                 acknowledge(ClientMessageIdReusedError(field="client_msg_id", message_id=str(outcome.id)))
             else:
                 acknowledge(ConversationNotFoundError(conversation=str(conversation_id)))
 
         self._sequencer.submit(
-            entry(conversation_id, event_id, MESSAGE, author, data, key=key, fingerprint=fingerprint, fence=fence), done
+            entry(
+                conversation_id,
+                event_id,
+                MESSAGE,
+                author,
+                data,
+                key=key,
+                fingerprint=fingerprint,
+                fence=fence,
+            ),
+            done,
         )
 
     async def _stale(self, said: NewEntry) -> NewEntry:
@@ -114,7 +129,9 @@ class MessageStore:
 
     async def after(self, conversation_id: int, seq: int, limit: int) -> list[Event]:
         """Events after a sequence, ascending, as they are now."""
-        return await self._shown(conversation_id, await self._timeline.read(conversation_id, after_seq=seq, limit=limit))
+        return await self._shown(
+            conversation_id, await self._timeline.read(conversation_id, after_seq=seq, limit=limit)
+        )
 
     async def before(self, conversation_id: int, seq: int, limit: int) -> list[Event]:
         """Events before a sequence, descending."""
@@ -206,7 +223,9 @@ class MessageStore:
         )  # fmt: skip
         found: dict[int, Any] = {}
         for row in rows:
-            found.setdefault(row["target_seq"], []).append(Reaction(row["emoji"], row["count"], tuple(row["users"])))
+            found.setdefault(row["target_seq"], []).append(
+                Reaction(row["emoji"], row["count"], tuple(row["users"]))
+            )
         return {seq: tuple(some) for seq, some in found.items()}
 
     async def _replies(self, conversation_id: int, seqs: list[int]) -> dict[int, int]:
@@ -224,5 +243,3 @@ def shown(one: Entry | Stored) -> Event:
     """An entry as members see it."""
     conversation_id = one.stream_id if isinstance(one, Entry) else one.conversation_id
     return event_of(conversation_id, one.seq, one.id, one.kind, one.author, unpack(one.data))
-
-

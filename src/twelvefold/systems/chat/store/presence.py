@@ -18,7 +18,9 @@ HERE_MS = 60_000
 class PresenceStore:
     """See the module. `now_ms` is this process's clock; processes of one platform share a machine or NTP."""
 
-    def __init__(self, valkey: Valkey, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+    def __init__(
+        self, valkey: Valkey, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    ) -> None:
         self._valkey = valkey
         self._now_ms = now_ms
 

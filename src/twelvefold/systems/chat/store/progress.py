@@ -18,7 +18,9 @@ class ProgressStore:
         self._database = database
         self._timeline = timeline
 
-    async def raise_marks(self, marks: Mapping[tuple[int, str], tuple[int, int, int]]) -> set[tuple[int, str]]:
+    async def raise_marks(
+        self, marks: Mapping[tuple[int, str], tuple[int, int, int]]
+    ) -> set[tuple[int, str]]:
         """`(conversation, user)` to `(delivered, read, messages up to read)`; returns those that rose."""
         # In the order of their keys, so that two processes cannot deadlock.
         items = sorted(marks.items())
@@ -95,14 +97,19 @@ class ProgressStore:
     async def devices(self, tenant: TenantId, user: str) -> Sequence[str]:
         """Devices that have cursors."""
         rows = await self._database.fetch(
-            "SELECT DISTINCT device FROM chat.cursor WHERE tenant_id = $1 AND user_id = $2 ORDER BY device", tenant, user
+            "SELECT DISTINCT device FROM chat.cursor WHERE tenant_id = $1 AND user_id = $2 ORDER BY device",
+            tenant,
+            user,
         )
         return [row["device"] for row in rows]
 
     async def forget_device(self, tenant: TenantId, user: str, device: str) -> None:
         """A device that is gone for good."""
         await self._database.execute(
-            "DELETE FROM chat.cursor WHERE tenant_id = $1 AND user_id = $2 AND device = $3", tenant, user, device
+            "DELETE FROM chat.cursor WHERE tenant_id = $1 AND user_id = $2 AND device = $3",
+            tenant,
+            user,
+            device,
         )
 
     async def revoke(self, tenant: TenantId, user: str, before_s: int) -> None:

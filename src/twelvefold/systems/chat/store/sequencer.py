@@ -70,7 +70,9 @@ class Sequencer:
         if self._closed:
             raise OverloadedError("this server is going down", retry_after_seconds=1)
         if self._waiting >= MAX_WAITING or self._waiting_bytes >= MAX_WAITING_BYTES:
-            raise OverloadedError(f"{self._waiting} messages wait to be stored already", retry_after_seconds=1)
+            raise OverloadedError(
+                f"{self._waiting} messages wait to be stored already", retry_after_seconds=1
+            )
         self._waiting += 1
         self._waiting_bytes += len(entry.data)
         self._lanes[hash(entry.stream_id) % len(self._lanes)].add(entry, done)
@@ -108,7 +110,9 @@ class Sequencer:
 
     def _tell(self, batch: list[tuple[NewEntry, Done]], placed: list[Placed]) -> None:
         # An append that was said again, because its outcome was not known, finds its own entries: also new.
-        stored = [said for said in zip((e for e, _ in batch), placed, strict=True) if said[0].id == said[1].id]
+        stored = [
+            said for said in zip((e for e, _ in batch), placed, strict=True) if said[0].id == said[1].id
+        ]
         self.stored += len(stored)
         if stored:
             self.on_stored(stored)
