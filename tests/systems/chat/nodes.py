@@ -15,6 +15,7 @@ from twelvefold.kernel.clock import Clock, SystemClock
 from twelvefold.platform.chat import ChatSystem
 from twelvefold.systems.chat.settings import ChatSettings
 from twelvefold.web.access import Access
+from twelvefold.web.access.routes import access_routes
 from twelvefold.web.access.store import AccessStore
 from twelvefold.web.application import Application
 from twelvefold.web.guard import Guard
@@ -81,7 +82,12 @@ class Node:
             stack.push_async_callback(self.chat.close)
             mount = self.chat.mount
             server = Server(
-                Application([mount], guard=guard, hub=hub),
+                Application(
+                    [mount],
+                    routers=[*access_routes(self.access, guard, secure_cookies=False)],
+                    guard=guard,
+                    hub=hub,
+                ),
                 sockets=[bind("127.0.0.1", port)],
                 limits=Limits(body_bytes_by_prefix=dict(mount.body_limits)),
                 hub=hub,

@@ -136,7 +136,7 @@ class Bus:
                     await self._subscription.add(*fresh)
                     self._added |= fresh
                 if stale:
-                    await self._subscription.remove(*stale)
+                    self._subscription.remove(*stale)
                     self._added -= stale
             except (EngineUnavailableError, ReplyError) as error:
                 log.warning("chat.channels.delayed", reason=str(error))
