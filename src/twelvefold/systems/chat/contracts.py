@@ -319,4 +319,4 @@ class UserToken(msgspec.Struct, frozen=True, kw_only=True):
     expires_at_s: int | None
     issued_at_s: int | None
     channel: str | None = None
-    info: msgspec.Raw | None = None
+    info: msgspec.Raw = msgspec.Raw()

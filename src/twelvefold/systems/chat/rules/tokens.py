@@ -28,7 +28,7 @@ class _Claims(msgspec.Struct):
     iat: int | float | None = None
     nbf: int | float | None = None
     channel: str | None = None
-    info: msgspec.Raw | None = None
+    info: msgspec.Raw = msgspec.Raw()
 
 
 _decode_header = msgspec.json.Decoder(_Header).decode

@@ -421,9 +421,9 @@ class Client(SocketHandler):
         self.subscriber.send(self._codec.encode([reply]))
 
 
-def message_of(data: msgspec.Raw | None, client_msg_id: str | None = None) -> NewMessage:
+def message_of(data: msgspec.Raw, client_msg_id: str | None = None) -> NewMessage:
     """A publication as a message: its data as it is, and its text, if it has one, for search and push."""
-    if data is None or not bytes(data):
+    if not bytes(data):
         raise ProtocolError(107, "bad request: no data")
     try:
         value = msgspec.json.decode(data)

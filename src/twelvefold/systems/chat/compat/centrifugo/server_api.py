@@ -46,7 +46,7 @@ class Params(msgspec.Struct, frozen=True, kw_only=True):
 
     channel: str = ""
     channels: tuple[str, ...] = ()
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()
     user: str = ""
     limit: int = 0
     since: StreamPosition | None = None

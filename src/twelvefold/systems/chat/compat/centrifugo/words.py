@@ -57,7 +57,7 @@ class Connect(msgspec.Struct, frozen=True, kw_only=True):
     """The first command."""
 
     token: str = ""
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()
     subs: dict[str, Subscribe] = msgspec.field(default_factory=dict)
     name: str = ""
 
@@ -67,7 +67,7 @@ class Channelled(msgspec.Struct, frozen=True, kw_only=True):
 
     channel: str = ""
     token: str = ""
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()
     limit: int = 0
     since: StreamPosition | None = None
     reverse: bool = False
@@ -83,7 +83,7 @@ class Rpc(msgspec.Struct, frozen=True, kw_only=True):
     """A call of a method; there are none here."""
 
     method: str = ""
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()
 
 
 class Empty(msgspec.Struct, frozen=True):
