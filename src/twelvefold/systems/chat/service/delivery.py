@@ -32,15 +32,8 @@ MAX_EARLY = 5_000
 GONE = frozenset({"left", "removed", "banned"})
 
 
-ORIGIN = secrets.token_hex(4)
-"""Names this process on the bus, so that it does not tell its own notices twice."""
-
 _decode_notice = msgspec.json.Decoder(tuple[str, dict[str, Any]]).decode
-
-
-def encode_notice(notice: dict[str, Any]) -> bytes:
-    """A notice with where it was said first."""
-    return msgspec.json.encode((ORIGIN, notice))
+_encode_notice = msgspec.json.Encoder().encode
 
 
 class Watcher(Protocol):
@@ -111,6 +104,8 @@ class Delivery:
         self._rooms: dict[int, LiveRoom] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.Task[None] | None = None
+        # Names this process on the bus, so that it does not tell its own notices twice.
+        self._origin = secrets.token_hex(4)
         self._user_listeners: dict[str, set[Callable[[bytes], None]]] = {}
         self.watchers: list[Watcher] = []
         self.delivered = 0
@@ -223,7 +218,7 @@ class Delivery:
 
     def tell(self, conversation_id: int, notice: dict[str, Any]) -> None:
         """Tell all who follow a conversation, here and elsewhere, something that is not stored."""
-        self._bus.publish(conversation_id, Parcel(notice=encode_notice(notice)))
+        self._bus.publish(conversation_id, Parcel(notice=_encode_notice((self._origin, notice))))
         if conversation_id in self._rooms:
             for watcher in self.watchers:
                 watcher.notice(conversation_id, notice)
@@ -252,7 +247,7 @@ class Delivery:
 
     def _hear_notice(self, conversation_id: int, encoded: bytes) -> None:
         origin, notice = _decode_notice(encoded)
-        if origin != ORIGIN:
+        if origin != self._origin:
             for watcher in self.watchers:
                 watcher.notice(conversation_id, notice)
 

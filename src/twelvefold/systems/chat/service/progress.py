@@ -7,7 +7,7 @@ notice a conversation and moment, however many read at once.
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -26,7 +26,6 @@ SHOWN = 50
 """Receipts in one notice; of more, only their number is told, and whoever wants them asks."""
 
 Tell = Callable[[int, dict[str, Any]], None]
-_Waiters = list["asyncio.Future[None]"]
 
 
 class Progress:
@@ -37,26 +36,24 @@ class Progress:
         self._messages = messages
         self._rooms = rooms
         self._tell = tell
-        self._marks: dict[tuple[int, str], tuple[int, int, int]] = {}
         self._moves: dict[tuple[TenantId, str, str, int], int] = {}
-        self._waiters: _Waiters = []
+        self._reports: list[_Report] = []
         self._task: asyncio.Task[None] | None = None
 
     async def delivered(
         self, tenant: TenantId, user: str, conversation_id: int, seq: int, *, device: str | None = None
     ) -> None:
         """A device has everything up to `seq`. Returns when it is stored."""
-        await self._judge(tenant, user, conversation_id, seq)
+        await self._judge(tenant, user, conversation_id)
         if device is not None:
             key = (tenant, user, device, conversation_id)
             self._moves[key] = max(seq, self._moves.get(key, 0))
-        await self._gather(conversation_id, user, (seq, 0, 0))
+        await self._gather(conversation_id, user, (seq, 0))
 
     async def read(self, tenant: TenantId, user: str, conversation_id: int, seq: int) -> None:
         """Somebody has read everything up to `seq`. Returns when it is stored."""
-        await self._judge(tenant, user, conversation_id, seq)
-        counted = await self._store.counted_at(conversation_id, seq)
-        await self._gather(conversation_id, user, (seq, seq, counted))
+        await self._judge(tenant, user, conversation_id)
+        await self._gather(conversation_id, user, (seq, seq))
 
     async def receipts(
         self, tenant: TenantId, user: str, conversation_id: int, *, after: str = "", limit: int = 100
@@ -92,57 +89,84 @@ class Progress:
             with contextlib.suppress(TwelvefoldError):
                 await self._task
 
-    async def _judge(self, tenant: TenantId, user: str, conversation_id: int, seq: int) -> None:
+    async def _judge(self, tenant: TenantId, user: str, conversation_id: int) -> None:
         _, standing = await self._rooms.place(tenant, conversation_id, user)
         may_follow(standing)
-        if seq > (await self._messages.head(conversation_id)).last_seq:
-            raise InvalidInputError("this conversation has not come so far", field="seq")
 
-    async def _gather(self, conversation_id: int, user: str, mark: tuple[int, int, int]) -> None:
-        key = (conversation_id, user)
-        old = self._marks.get(key, (0, 0, 0))
-        self._marks[key] = (max(old[0], mark[0]), max(old[1], mark[1]), max(old[2], mark[2]))
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+    async def _gather(self, conversation_id: int, user: str, mark: tuple[int, int]) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._reports.append(_Report(conversation_id, user, *mark, waiter))
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="chat: receipts")
         await waiter
 
     async def _run(self) -> None:
         try:
-            while self._waiters:
+            while self._reports:
                 await asyncio.sleep(GATHER_SECONDS)
-                marks, self._marks = self._marks, {}
+                reports, self._reports = self._reports, []
                 moves, self._moves = self._moves, {}
-                waiters, self._waiters = self._waiters, []
-                await self._write(marks, moves, waiters)
+                try:
+                    await self._write(reports, moves)
+                except TwelvefoldError as error:
+                    for report in reports:
+                        if not report.waiter.done():
+                            report.waiter.set_exception(error)
         finally:
             self._task = None
 
-    async def _write(
-        self, marks: dict[tuple[int, str], tuple[int, int, int]], moves: dict[tuple[TenantId, str, str, int], int],
-        waiters: _Waiters,
-    ) -> None:  # fmt: skip
-        try:
-            rose = await self._store.raise_marks(marks)
-            if moves:
-                await self._store.move_cursors(moves)
-        except TwelvefoldError as error:
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_exception(error)
-            return
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+    async def _write(self, reports: "list[_Report]", moves: dict[tuple[TenantId, str, str, int], int]) -> None:
+        heads = await self._messages.last_seqs(list({report.conversation_id for report in reports}))
+        good = []
+        for report in reports:
+            if report.delivered <= heads.get(report.conversation_id, 0):
+                good.append(report)
+            elif not report.waiter.done():
+                report.waiter.set_exception(InvalidInputError("this conversation has not come so far", field="seq"))
+        counted = await self._counted({(report.conversation_id, report.read) for report in good if report.read})
+        marks: dict[tuple[int, str], tuple[int, int, int]] = {}
+        for report in good:
+            key = (report.conversation_id, report.user)
+            old = marks.get(key, (0, 0, 0))
+            through = counted.get((report.conversation_id, report.read), 0)
+            marks[key] = (max(old[0], report.delivered), max(old[1], report.read), max(old[2], through))
+        rose = await self._store.raise_marks(marks) if marks else set()
+        moves = {key: seq for key, seq in moves.items() if seq <= heads.get(key[3], 0)}
+        if moves:
+            await self._store.move_cursors(moves)
+        for report in good:
+            if not report.waiter.done():
+                report.waiter.set_result(None)
+        self._tell_all(rose, marks)
+
+    async def _counted(self, places: set[tuple[int, int]]) -> dict[tuple[int, int], int]:
+        """How many messages there are up to each of these places."""
+        wanted: dict[int, list[int]] = {}
+        for conversation_id, seq in places:
+            wanted.setdefault(conversation_id, []).append(seq)
+        return {
+            (conversation_id, seq): counted
+            for conversation_id, seqs in wanted.items()
+            for seq, counted in (await self._store.counted_at(conversation_id, seqs)).items()
+        }
+
+    def _tell_all(self, rose: set[tuple[int, str]], marks: dict[tuple[int, str], tuple[int, int, int]]) -> None:
         news: dict[int, list[dict[str, Any]]] = {}
         for conversation_id, user in sorted(rose):
             delivered, read, _ = marks[conversation_id, user]
-            news.setdefault(conversation_id, []).append(
-                {"user": user, "delivered_seq": delivered, "read_seq": read}
-            )
+            news.setdefault(conversation_id, []).append({"user": user, "delivered_seq": delivered, "read_seq": read})
         for conversation_id, items in news.items():
             notice: dict[str, Any] = {"type": "receipts", "items": items[:SHOWN]}
             if len(items) > SHOWN:
                 notice["more"] = len(items) - SHOWN
             self._tell(conversation_id, notice)
+
+
+class _Report(NamedTuple):
+    """Somebody says how far they are."""
+
+    conversation_id: int
+    user: str
+    delivered: int
+    read: int
+    waiter: "asyncio.Future[None]"

@@ -41,10 +41,9 @@ class ProgressStore:
         )
         return {(row["conversation_id"], row["user_id"]) for row in rows}
 
-    async def counted_at(self, conversation_id: int, seq: int) -> int:
-        """How many messages there are up to a sequence."""
-        entries = await self._timeline.pick(conversation_id, [seq])
-        return entries[0].counted if entries else 0
+    async def counted_at(self, conversation_id: int, seqs: Sequence[int]) -> dict[int, int]:
+        """How many messages there are up to each of these sequences."""
+        return {entry.seq: entry.counted for entry in await self._timeline.pick(conversation_id, seqs)}
 
     async def receipts(self, conversation_id: int, after: str, limit: int) -> list[Receipt]:
         """Members' watermarks, by name."""
