@@ -162,6 +162,8 @@ class _Connection:
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
 
     def _flush(self) -> None:
         self._writer.write(self._h2.data_to_send())
