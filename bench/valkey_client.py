@@ -1,6 +1,6 @@
 """Our Valkey client beside redis-py: GETs per client CPU-second over one connection, in the same run.
 
-Usage: python bench/valkey_client.py [--operations N] [--tasks N]. Starts its own server.
+Usage: python -m bench.valkey_client [--operations N] [--tasks N]. Starts its own server.
 """
 
 import argparse

@@ -125,6 +125,14 @@ async def test_an_append_only_file_turned_off_later_is_an_error_not_a_success(lo
         await log.publish("t", [b"x"])
 
 
+async def test_a_file_that_is_not_fsynced_in_time_is_an_error_not_a_success(log: ValkeyStreams) -> None:
+    await log._valkey.call("CONFIG", "SET", "appendfsync", "no")
+    log._fsync_ms = 20
+    with pytest.raises(EngineUnavailableError, match="not fsynced in time"):
+        await log.publish("t", [b"x"])
+    assert log.connected
+
+
 async def test_a_forgotten_script_is_sent_again_and_fsynced_all_the_same(log: ValkeyStreams) -> None:
     await log._valkey.call("SCRIPT", "FLUSH")
     assert len(await log.publish("t", [b"x", b"y"])) == 2
@@ -165,6 +173,8 @@ async def test_a_batch_published_twice_is_there_once(log: ValkeyStreams) -> None
     assert await log.publish("t", [b"a", b"b"], batch=first) == []
     assert len(await log.publish("t", [b"d"], batch=BatchId("web-2", 1))) == 1
     assert data(await log.consumer("t", "g", "c").fetch(10, 0)) == [b"a", b"b", b"c", b"d"]
+    with pytest.raises(ValueError, match="1 or more"):
+        await log.publish("t", [b"e"], batch=BatchId("web-1", 0))
 
 
 async def test_a_stopped_server_answers_publishers_in_time(server: ValkeyServer) -> None:

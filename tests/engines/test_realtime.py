@@ -84,13 +84,21 @@ async def test_many_subscribers_share_one_subscription_which_ends_with_the_last(
             await asyncio.sleep(0.001)
 
 
-async def test_leaving_and_coming_back_in_one_turn_keeps_the_channel(realtime: ValkeyPubSub) -> None:
+@pytest.mark.parametrize("times", [1, 20])
+async def test_leaving_and_coming_back_in_one_turn_keeps_the_channel_for_good(
+    valkey: Valkey, realtime: ValkeyPubSub, times: int
+) -> None:
     inbox: list[bytes] = []
-    for _ in range(20):
+    gaps: list[str] = []
+    for _ in range(times):
         (await realtime.subscribe(b"room", inbox.append, on_gap=no_gap)).close()
-    await realtime.subscribe(b"room", inbox.append, on_gap=no_gap)
+    await realtime.subscribe(b"room", inbox.append, on_gap=lambda: gaps.append("gap"))
     realtime.publish(b"room", b"x")
     await until(lambda: inbox == [b"x"])
+    await valkey.call("CLIENT", "KILL", "TYPE", "pubsub")
+    await until(lambda: gaps == ["gap"])
+    realtime.publish(b"room", b"y")
+    await until(lambda: inbox == [b"x", b"y"])
 
 
 async def test_the_first_to_subscribe_may_give_up_without_harm_to_others(

@@ -107,7 +107,7 @@ def theirs(connection: Any, args: Command) -> Any:
         return error
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(commands=st.lists(COMMANDS, min_size=20, max_size=60))
 def test_replies_equal_those_of_redis_py(server: ValkeyServer, commands: list[Command]) -> None:
     async def check() -> list[Any]:

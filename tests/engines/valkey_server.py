@@ -32,7 +32,7 @@ class ValkeyServer:
         self.folder = Path(self._folder.name)
         self.port = port
         self.path = self.folder / "v.sock"
-        self._options = options
+        self.options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -47,7 +47,7 @@ class ValkeyServer:
     def start(self) -> "ValkeyServer":
         where = ("--port", str(self.port), "--bind", "127.0.0.1") if self.port else ("--port", "0")
         command = [server_binary(), *where, "--unixsocket", str(self.path), "--dir", str(self.folder)]
-        command += ["--save", "", "--logfile", str(self.folder / "log"), *self._options]
+        command += ["--save", "", "--logfile", str(self.folder / "log"), *self.options]
         self.path.unlink(missing_ok=True)
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return self

@@ -165,7 +165,8 @@ async def test_a_revoked_key_is_dead_and_can_be_restored_for_ten_minutes(ask, cl
 async def test_another_process_believes_a_revoked_key_for_at_most_a_second(access, clock, ask):
     other_process = Guard(access, clock)
     made = await make_key(ask, ["keys:read"])
-    scope = {"headers": [(b"authorization", f"Bearer {made['key']}".encode())], "method": "GET"}
+    authorization = (b"authorization", f"Bearer {made['key']}".encode())
+    scope = {"type": "http", "headers": [authorization], "method": "GET"}
     assert (await other_process.identify(scope)).key_id == int(made["id"])
     await ask("DELETE", f"/v1/keys/{made['id']}", key=OWNER)
     clock.advance(ms=1001)

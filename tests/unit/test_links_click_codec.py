@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twelvefold.systems.links import click_codec
@@ -40,6 +40,7 @@ clicks = st.lists(contexts, min_size=1, max_size=5).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(clicks)
 def test_clicks_come_back_in_order_with_their_contexts(sent):
     assert rows(decode(encode(sent))) == [(ts, link, c.client, c.tail) for ts, link, c in sent]
@@ -57,6 +58,7 @@ def test_an_empty_batch_is_not_encoded():
         encode([])
 
 
+@settings(deadline=None)
 @given(clicks, st.data())
 def test_any_single_changed_byte_is_noticed(sent, data):
     raw = bytearray(encode(sent))
@@ -68,6 +70,7 @@ def test_any_single_changed_byte_is_noticed(sent, data):
         decode(bytes(raw))
 
 
+@settings(deadline=None)
 @given(clicks, st.data())
 def test_a_cut_or_padded_batch_is_noticed(sent, data):
     raw = encode(sent)
@@ -78,6 +81,7 @@ def test_a_cut_or_padded_batch_is_noticed(sent, data):
         decode(raw + b"\0")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_foreign_bytes_are_refused_by_name(raw):
     with pytest.raises(MalformedClickBatchError):

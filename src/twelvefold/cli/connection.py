@@ -23,7 +23,7 @@ class Connection:
 
     def __init__(self, url: str, api_key: str) -> None:
         self.url = url.rstrip("/")
-        self._api_key = api_key
+        self.api_key = api_key
 
     @classmethod
     def open(cls, data: Path | None = None) -> "Connection":
@@ -46,7 +46,7 @@ class Connection:
             self.url + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self._api_key}", "Content-Type": "application/json"},
+            headers={"Authorization": f"Bearer {self.api_key}", "Content-Type": "application/json"},
         )
         try:
             with urllib.request.urlopen(request, timeout=DEADLINE_SECONDS) as response:  # noqa: S310

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import msgspec
 
@@ -18,12 +18,13 @@ from twelvefold.engines.log import Capability, ValkeyStreams, require
 from twelvefold.engines.realtime import Realtime, ValkeyPubSub
 from twelvefold.engines.valkey import Valkey
 from twelvefold.kernel.clock import Clock
-from twelvefold.kernel.errors import TwelvefoldError
+from twelvefold.kernel.errors import ConfigurationError, TwelvefoldError
 from twelvefold.kernel.ids import SnowflakeGenerator
 from twelvefold.platform.config import EMBEDDED, Config
 from twelvefold.systems.links.store.facts import FACTS
 
 PING_SECONDS = 1.0
+T = TypeVar("T")
 
 
 class EngineHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,13 +69,15 @@ class Engines:
     async def open(cls, config: Config, urls: EngineUrls, data: Path, clock: Clock, *, name: str) -> Self:
         """Connect to all. Raises one clear error for the first that does not answer."""
         async with AsyncExitStack() as stack:
-            database = await Database.open(urls.database, name=name, max_size=config.database.pool_size)
+            database = await _named(
+                "database", Database.open(urls.database, name=name, max_size=config.database.pool_size)
+            )
             stack.push_async_callback(database.close)
-            valkey = await Valkey.open(urls.valkey, name="valkey")
+            valkey = await _named("valkey", Valkey.open(urls.valkey, name="valkey"))
             stack.push_async_callback(valkey.close)
-            cache = await Valkey.open(urls.cache, name="cache")
+            cache = await _named("cache", Valkey.open(urls.cache, name="cache"))
             stack.push_async_callback(cache.close)
-            log = await ValkeyStreams.open(urls.log)
+            log = await _named("log", ValkeyStreams.open(urls.log))
             stack.push_async_callback(log.close)
             require(log, Capability.DURABLE, Capability.RETAINS)
             realtime = await ValkeyPubSub.open(valkey)
@@ -139,3 +142,11 @@ class Engines:
 def blobs_url(config: Config, data: Path) -> str:
     """Where objects are."""
     return (data / "blobs").as_uri() if config.blobs.url == EMBEDDED else config.blobs.url
+
+
+async def _named(engine: str, opening: Awaitable[T]) -> T:
+    """Say whose URL it is that cannot be used."""
+    try:
+        return await opening
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{engine}.url: {error.message}", field=f"{engine}.url") from error

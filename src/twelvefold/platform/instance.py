@@ -4,6 +4,7 @@ Both a web process and a library user's own process hold one.
 """
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from importlib.resources import files
 from pathlib import Path
@@ -74,8 +75,8 @@ class Instance:
             feeds: dict[str, LiveFeed] = {}
             hub = Hub(
                 asyncio.get_running_loop(),
-                on_first=lambda name: feeds[_system_of(name)].start(name),
-                on_last=lambda name: feeds[_system_of(name)].stop(name),
+                on_first=lambda name: _feed_of(feeds, name).start(name),
+                on_last=lambda name: _feed_of(feeds, name).stop(name),
             )
             streams = EventStreams(hub)
             links = await LinksSystem.open(
@@ -108,6 +109,19 @@ class Instance:
         await self._stack.aclose()
 
 
-def _system_of(channel: str) -> str:
-    """Channels are called `<tenant>:<system>:…`."""
-    return channel.split(":", 2)[1]
+class _NoFeed:
+    """Of channels that are filled in this process anyway (the overview's)."""
+
+    def start(self, name: str) -> None:
+        """Nothing to do."""
+
+    def stop(self, name: str) -> None:
+        """Nothing to do."""
+
+
+_NO_FEED = _NoFeed()
+
+
+def _feed_of(feeds: Mapping[str, LiveFeed], channel: str) -> LiveFeed:
+    """Channels of systems are called `<tenant>:<system>:…`."""
+    return feeds.get(channel.split(":", 2)[1], _NO_FEED)

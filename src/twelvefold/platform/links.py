@@ -21,7 +21,13 @@ from twelvefold.systems.links.compat.yourls import YourlsApi
 from twelvefold.systems.links.routes.api import MAX_BULK_BYTES, link_routes
 from twelvefold.systems.links.routes.lane import RedirectLane
 from twelvefold.systems.links.routes.live import LiveFeed, live_routes, live_socket
-from twelvefold.systems.links.routes.more import abuse_routes, domain_routes, id_routes, paste_routes
+from twelvefold.systems.links.routes.more import (
+    abuse_routes,
+    domain_routes,
+    id_routes,
+    paste_routes,
+    signature_routes,
+)
 from twelvefold.systems.links.routes.redirect import PublicPages
 from twelvefold.systems.links.rules.codes import BASE62, CodeSpace
 from twelvefold.systems.links.service.abuse import Abuse
@@ -57,6 +63,7 @@ from twelvefold.web.guard import Verifier
 from twelvefold.web.hub import Hub
 from twelvefold.web.mount import Mount
 from twelvefold.web.sse import EventStreams
+from twelvefold.web.traffic import Traffic
 
 FLUSH_MS = 25
 """How much of the clicks a kill -9 of a web process can lose; the blueprint promises it."""
@@ -108,8 +115,9 @@ class LinksSystem(Links):
             stack.push_async_callback(resolver.close)
             listener = await engines.database.listen(CHANNEL, resolver.on_news, on_gap=resolver.on_gap)
             stack.push_async_callback(listener.close)
+            packer = _ClickPacker()
             clicks = await SpooledPublisher.open(
-                engines.log, TOPIC, spool, encode=_packed, limits=SpoolLimits(flush_ms=FLUSH_MS)
+                engines.log, TOPIC, spool, encode=packer.pack, limits=SpoolLimits(flush_ms=FLUSH_MS)
             )
             stack.push_async_callback(clicks.close)
 
@@ -186,6 +194,7 @@ class LinksSystem(Links):
                     abuse_routes(abuse),
                     live_routes(self, streams),
                     link_routes(self, self.stats),
+                    signature_routes(signatures),
                     paste_routes(self.pastes),
                     id_routes(engines.ids),
                 ),
@@ -194,6 +203,7 @@ class LinksSystem(Links):
                 root=self.asgi,
                 root_prefixes=("/",),
                 lane=lane,
+                hot_requests=lambda: max(0, packer.packed - self.redirects.counted),
                 body_limits={"/v1/links/bulk": MAX_BULK_BYTES},
             )
             self._stack = stack.pop_all()
@@ -205,8 +215,16 @@ class LinksSystem(Links):
         await self._stack.aclose()
 
 
-async def work(engines: Engines, *, settings: LinksSettings, clock: Clock, secret: bytes, name: str) -> None:
-    """Run the system's workers until cancelled."""
+async def work(
+    engines: Engines,
+    *,
+    settings: LinksSettings,
+    clock: Clock,
+    secret: bytes,
+    name: str,
+    traffic: Traffic | None = None,
+) -> None:
+    """Run the system's workers until cancelled; `traffic` is told how much waits."""
     await migrate(engines.database, "links", files("twelvefold.systems.links") / "schema")
     clicks = ClickStore(engines.database, engines.events)
     counting = ClickWorker(
@@ -223,6 +241,8 @@ async def work(engines: Engines, *, settings: LinksSettings, clock: Clock, secre
         clock=clock,
         settings=settings,
     )
+    if traffic is not None:
+        traffic.watch("links", queue_depth=lambda: counting.lag)
     async with asyncio.TaskGroup() as group:
         group.create_task(counting.run())
         group.create_task(ending.run())
@@ -233,8 +253,15 @@ def _visit_reader(settings: LinksSettings) -> VisitReader:
     return VisitReader(Countries(path), trusted_hops=settings.trusted_proxies)
 
 
-def _packed(clicks: list[Any]) -> list[bytes]:
-    return [encode(clicks)]
+class _ClickPacker:
+    """Packs clicks for the log, and counts them, so that the lane need not."""
+
+    def __init__(self) -> None:
+        self.packed = 0
+
+    def pack(self, clicks: list[Any]) -> list[bytes]:
+        self.packed += len(clicks)
+        return [encode(clicks)]
 
 
 def _root(yourls: Any, pages: Any) -> Any:

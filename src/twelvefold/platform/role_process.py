@@ -1,56 +1,11 @@
-"""One child of `up`: a web process (`web-0`, `web-1`, …) or the worker (`work`).
+"""The entry of a child of `up`: `python -m twelvefold.platform.role_process ROLE DATA READY`."""
 
-Run as `python -m twelvefold.platform.role_process ROLE DATA READY`. It reads the runtime note, opens
-its engines, says that it is ready by writing its pid into READY, and ends in order on SIGTERM.
-"""
-
-import asyncio
-import os
-import signal
 import sys
 from pathlib import Path
 
-import structlog
-import uvloop
-
-from twelvefold.kernel.errors import TwelvefoldError
-from twelvefold.kernel.telemetry import configure_logging
-from twelvefold.platform import runtime
-
-log = structlog.get_logger("platform")
-
-
-async def run(role: str, data: Path, ready: Path) -> None:
-    """Run one role until SIGTERM."""
-    note = runtime.read(data)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-
-    def say_ready() -> None:
-        ready.write_text(str(os.getpid()))
-        log.info("platform.role.ready", role=role, pid=os.getpid())
-
-    if role == "work":
-        from twelvefold.platform.work_role import work  # noqa: PLC0415 - a role pays only for what it runs
-
-        await work(note, data, say_ready, stop)
-    else:
-        from twelvefold.platform.web_role import serve  # noqa: PLC0415
-
-        await serve(note, data, role, say_ready, stop)
-
-
-def main() -> None:
-    """The entry of the process."""
-    role, data, ready = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    configure_logging("info", json=True)
-    try:
-        uvloop.run(run(role, data, ready))
-    except TwelvefoldError as error:
-        log.error("platform.role.failed", role=role, reason=error.message)  # noqa: TRY400 - the reason is the message
-        sys.exit(1)
-
-
 if __name__ == "__main__":
-    main()
+    # structlog draws tracebacks with rich where it finds it. Servers log JSON, and rich costs 200 ms and 10 MB.
+    sys.modules["rich"] = None  # type: ignore[assignment]
+    from twelvefold.platform.role import main
+
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

@@ -4,6 +4,7 @@ Each is `python -m twelvefold.platform.role_process <role> <data folder>`; it sa
 writing its pid beside the runtime note.
 """
 
+import json
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -57,5 +58,9 @@ class RoleServer:
             return False
 
     def explain(self, log_lines: Sequence[str]) -> str:
-        """The last thing that it said."""
-        return log_lines[-1] if log_lines else ""
+        """What it gave as the reason, or the last thing that it said."""
+        last = log_lines[-1] if log_lines else ""
+        try:
+            return str(json.loads(last)["reason"])
+        except (ValueError, TypeError, KeyError):
+            return last

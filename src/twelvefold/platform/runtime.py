@@ -4,6 +4,7 @@
 web and worker processes start and removed at the end. Whoever can read it owns the platform.
 """
 
+import asyncio
 from pathlib import Path
 
 import msgspec
@@ -31,6 +32,15 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
 def write(data: Path, runtime: Runtime) -> None:
     """Leave the note."""
     write_atomically(data / FILE, msgspec.json.encode(runtime))
+
+
+async def wait(data: Path) -> Runtime:
+    """The note of the `up` that began this process, as soon as its engines answer."""
+    while True:
+        try:
+            return msgspec.json.decode((data / FILE).read_bytes(), type=Runtime)
+        except FileNotFoundError:
+            await asyncio.sleep(0.01)  # it ends with its parent, so there is no other deadline
 
 
 def remove(data: Path) -> None:

@@ -21,7 +21,7 @@ from twelvefold.engines.embedded import DataFolder, EngineUrls, Supervisor
 from twelvefold.engines.embedded.keeper import Keeper
 from twelvefold.engines.embedded.supervisor import RESTART_BACKOFF
 from twelvefold.kernel.config import Loaded
-from twelvefold.kernel.errors import ConfigurationError, EngineUnavailableError
+from twelvefold.kernel.errors import ConfigurationError, EngineUnavailableError, TwelvefoldError
 from twelvefold.platform import runtime
 from twelvefold.platform.catalogue import SYSTEMS
 from twelvefold.platform.config import SERVER_ENGINES, Config, embedded_engines
@@ -41,6 +41,12 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     console_url: str
     data_dir: str
     pid: int
+
+
+class StartError(TwelvefoldError):
+    """Twelvefold could not start."""
+
+    code = "platform.start"
 
 
 class Up:
@@ -67,7 +73,7 @@ class Up:
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def start(self) -> Started:
-        """Start everything. Raises `RefusedError`, `ConfigurationError` or `EngineUnavailableError`; then nothing runs."""
+        """Start everything. Raises a `TwelvefoldError` in one sentence; then nothing runs."""
         _raise_file_limit()
         try:
             return self._start()
@@ -80,6 +86,9 @@ class Up:
         self._folder = DataFolder.open(self._data)
         port = reserve(server.host, server.port)
         with port:
+            runtime.remove(self._folder.path)
+            # Web and worker import their modules while the engines start, and then wait for the note.
+            self._begin_roles(self._folder)
             self._supervisor = Supervisor(
                 self._folder, embedded_engines(self._config), on_event=self._on_event
             )
@@ -99,7 +108,7 @@ class Up:
                 config=config,
             )
             runtime.write(self._folder.path, note)
-            self._start_roles(self._folder)
+            self._await_roles()
         key = owner_key(self._folder.path)
         local = f"http://{shown_host(server.host)}:{number}"
         return Started(
@@ -110,17 +119,19 @@ class Up:
             pid=os.getpid(),
         )
 
-    def _start_roles(self, folder: DataFolder) -> None:
+    def _begin_roles(self, folder: DataFolder) -> None:
         count = self._config.server.processes or default_processes()
         for name in (*(f"web-{number}" for number in range(count)), "work"):
             role = RoleServer(name, folder.path, folder.runtime)
             keeper = Keeper(role, None, backoff=RESTART_BACKOFF, on_event=self._on_event)
             self._keepers.append(keeper)
             keeper.begin()
+
+    def _await_roles(self) -> None:
         for keeper in self._keepers:
             error = keeper.first.exception()
             if error is not None:
-                raise error
+                raise StartError(str(error).partition("it did not start: ")[2] or str(error)) from error
 
     def wait(self) -> None:
         """Return when SIGTERM or SIGINT comes."""

@@ -1,20 +1,25 @@
 """A web process: an instance behind the fast lane, on the port that all web processes share."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from twelvefold import __version__
 from twelvefold.console import STATIC
 from twelvefold.kernel.clock import SystemClock
+from twelvefold.platform.blueprints import blueprint_routes
+from twelvefold.platform.catalogue import CATALOGUE
 from twelvefold.platform.instance import Instance
 from twelvefold.platform.runtime import Runtime
 from twelvefold.web.access.routes import access_routes
 from twelvefold.web.application import Application
 from twelvefold.web.limits import Limits
+from twelvefold.web.metrics import page as metrics_page
+from twelvefold.web.platform_routes import Overview, SystemCard, platform_routes, platform_sockets
 from twelvefold.web.ports import bind
 from twelvefold.web.server import Server, raise_file_limit, tune_collector
 from twelvefold.web.settings import ServerConfig
+from twelvefold.web.traffic import Traffic
 
 
 async def serve(note: Runtime, data: Path, role: str, ready: Callable[[], None], stop: asyncio.Event) -> None:
@@ -22,29 +27,51 @@ async def serve(note: Runtime, data: Path, role: str, ready: Callable[[], None],
     raise_file_limit()
     clock = SystemClock()
     instance = await Instance.open(note.config, note.engine_urls, data, clock, name=role, base_url=note.url)
+    traffic = Traffic(clock, process=role, valkey=instance.engines.valkey)
+    overview = Overview(
+        traffic,
+        instance.hub,
+        clock,
+        version=__version__,
+        started_at_ms=note.started_at_ms,
+        data_dir=note.data_dir,
+        systems=_cards(note.systems),
+        engines=instance.engines.health,
+    )
+    counting = asyncio.create_task(traffic.run())
     try:
-        server = web_server(instance, note)
+        server = web_server(instance, note, traffic, overview)
         await server.start()
         tune_collector()
         ready()
         await stop.wait()
         await server.stop()
     finally:
+        await overview.close()
+        counting.cancel()
+        await asyncio.wait((counting,))
+        await traffic.close()
         await instance.close()
 
 
-def web_server(instance: Instance, note: Runtime) -> Server:
+def web_server(instance: Instance, note: Runtime, traffic: Traffic, overview: Overview) -> Server:
     """The server of one process, not started yet."""
     settings = note.config.server
     mount = instance.links.mount
+    timings = traffic.watch(mount.name, hot_requests=mount.hot_requests, queue_depth=mount.queue_depth)
     app = Application(
         [mount],
         routers=[
-            *access_routes(instance.access, instance.guard, secure_cookies=note.url.startswith("https:"))
+            *access_routes(instance.access, instance.guard, secure_cookies=note.url.startswith("https:")),
+            platform_routes(overview),
+            blueprint_routes([instance.links.blueprint], note.url),
         ],
+        sockets=platform_sockets(overview, instance.hub),
         readiness=instance.engines.readiness,
         guard=instance.guard,
         hub=instance.hub,
+        observer=traffic,
+        metrics=lambda: metrics_page(traffic),
         console=STATIC,
         version=__version__,
         request_seconds=settings.request_seconds,
@@ -54,9 +81,24 @@ def web_server(instance: Instance, note: Runtime) -> Server:
         sockets=[bind(settings.host, settings.port)],
         limits=limits_of(settings, dict(mount.body_limits)),
         lane=mount.lane,
+        lane_timings=timings,
         hub=instance.hub,
         on_drain=[instance.streams.drain],
     )
+
+
+def _cards(running: Sequence[str]) -> list[SystemCard]:
+    return [
+        SystemCard(
+            name=entry.name,
+            title=entry.title,
+            group=entry.group,
+            promise=entry.promise,
+            running=entry.name in running,
+            start_command=f"twelvefold up {entry.name}" if entry.built else "",
+        )
+        for entry in CATALOGUE
+    ]
 
 
 def limits_of(settings: ServerConfig, body_limits: dict[str, int]) -> Limits:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
@@ -36,11 +36,16 @@ _FIRST_ERROR: Final = 400
 _JSON: Final = (b"content-type", b"application/json")
 
 
-class Observer:
+class Observer(Protocol):
     """Told about each request of the ordinary path; the traffic counters are one."""
 
     def finished(self, system: str, seconds: float, status: int) -> None:
         """A response has begun (or failed) after `seconds`."""
+
+
+class _NobodyWatches:
+    def finished(self, system: str, seconds: float, status: int) -> None:
+        pass
 
 
 class Application:
@@ -72,7 +77,7 @@ class Application:
         guard: Guard | None = None,
         gate: Gate | None = None,
         observer: Observer | None = None,
-        metrics: Callable[[], bytes] | None = None,
+        metrics: Callable[[], Awaitable[bytes]] | None = None,
         console: Path | None = None,
         version: str = "",
         request_seconds: float = 30.0,
@@ -81,7 +86,7 @@ class Application:
         self._hub = hub
         self._sockets = SocketRoutes((*sockets, *(route for mount in mounts for route in mount.sockets)))
         self._gate = gate
-        self._observer = observer or Observer()
+        self._observer = observer or _NobodyWatches()
         self._metrics = metrics
         self._readiness = readiness
         self._request_seconds = request_seconds
@@ -136,6 +141,8 @@ class Application:
                 )
         except Exception as cause:  # noqa: BLE001  # the last door: whatever it is becomes an answer
             answer.deadline = None
+            if answer.is_gone:
+                return
             await self._fail(cause, answer, scope)
         finally:
             self._observer.finished(system, loop.time() - began, answer.status)
@@ -233,7 +240,7 @@ class Application:
         await reply(scope, send, 200 if ready else 503, body, headers)
 
     async def _send_metrics(self, scope: dict[str, Any], _receive: Any, send: Any) -> None:
-        body = self._metrics() if self._metrics else b""
+        body = await self._metrics() if self._metrics else b""
         await reply(scope, send, 200, body, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")])
 
     @cached_property
@@ -248,13 +255,15 @@ class Application:
 class _Answer:
     """ASGI's `send`, with the request id and security headers added, and the deadline lifted at its start."""
 
-    __slots__ = ("_request_id", "_seconds", "_send", "deadline", "headers", "is_bare", "status")
+    __slots__ = ("_request_id", "_seconds", "_send", "deadline", "headers", "is_bare", "is_gone", "status")
 
     def __init__(self, send: Any, request_id: str, seconds: float, *, is_bare: bool) -> None:
         self._send = send
         self._request_id = request_id.encode()
         self._seconds = seconds
         self.is_bare = is_bare
+        self.is_gone = False
+        """Nobody will read the rest."""
         self.headers: list[tuple[bytes, bytes]] = []
         self.status = 0
         self.deadline: asyncio.Timeout | None = None
@@ -269,7 +278,11 @@ class _Answer:
             message["headers"] = headers
             if self.deadline is not None:
                 self.deadline.reschedule(None)
-        await self._send(message)
+        try:
+            await self._send(message)
+        except OSError:
+            self.is_gone = True
+            raise
 
     def hearing(self, receive: Any) -> Any:
         """ASGI's `receive`; the deadline counts from the last byte of the body."""

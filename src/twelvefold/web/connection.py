@@ -16,6 +16,7 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from twelvefold.kernel.errors import MalformedRequestError, OverloadedError, TwelvefoldError
+from twelvefold.web.cycle import Cycle
 from twelvefold.web.hall import Hall, Reading
 from twelvefold.web.heads import body_too_large, judge
 from twelvefold.web.problem import (
@@ -71,7 +72,7 @@ class HttpConnection(HttpToolsProtocol):
         self._fresh = False
         self._body_limit = 0
         self._held = bytearray()
-        self._running: RequestResponseCycle | None = None
+        self._running: Cycle | None = None
         self._last = False
         self._deaf = False
         self._ended = False
@@ -107,6 +108,8 @@ class HttpConnection(HttpToolsProtocol):
         if self._nothing_in_flight() or self._stage != BETWEEN or self._started():
             return False
         self._ended = True
+        assert self._running is not None
+        self._running.message_event.set()
         return True
 
     def pause_writing(self) -> None:
@@ -157,6 +160,8 @@ class HttpConnection(HttpToolsProtocol):
             if self._last and self._stage == BETWEEN:
                 self._deaf = True
             else:
+                if self._stage == BODY:
+                    self._abandon_cycle()
                 self._refuse(_fault(fault))
         else:
             if self._stage == HEAD:
@@ -197,8 +202,6 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Check the head, then start (or queue) the application."""
-        self._stage = BODY
-        self._stage_since = self.hall.now
         http_version = self.parser.get_http_version()
         self._finish_scope(http_version)
         self._judge(http_version)
@@ -214,12 +217,13 @@ class HttpConnection(HttpToolsProtocol):
             self.scope["state"]["request_id"] = request_id_from(self.headers)
             app = problem_response(OverloadedError(retry_after_seconds=1), self.scope)
         self._admit(app, keep_alive=keep_alive)
+        self._stage = BODY
+        self._stage_since = self.hall.now
 
     def on_body(self, body: bytes) -> None:
         """Bound the body; only a chunked one can still exceed here."""
         self._size += len(body)
         if self._size > self._body_limit:
-            self._abandon_cycle()
             raise body_too_large(self._body_limit)
         super().on_body(body)
 
@@ -253,22 +257,24 @@ class HttpConnection(HttpToolsProtocol):
     def sweep(self, now: float) -> None:
         """Called once a second: end what takes too long."""
         limits = self.hall.limits
-        if self.heard:
+        if self.heard or not self._nothing_in_flight():
             self.heard = False
-            self._quiet_since = now
+            self._quiet_since = now  # or it is we who keep the client waiting
         if self._lingering_since:
-            if now - self._lingering_since > LINGER_SECONDS:
-                self.transport.abort()
+            self._abort_after(LINGER_SECONDS, self._lingering_since, now)
         elif self._write_paused_since:
-            if now - self._write_paused_since > limits.send_seconds:
-                self.transport.abort()
+            self._abort_after(limits.send_seconds, self._write_paused_since, now)
         elif self._stage == HEAD:
             if now - self._stage_since > limits.header_seconds:
                 self._refuse(RequestTimeoutError("the request's headers did not arrive in time"))
         elif self._stage == BODY:
             self._sweep_body(now)
-        elif self._nothing_in_flight() and now - self._quiet_since > limits.keep_alive_seconds:
+        elif now - self._quiet_since > limits.keep_alive_seconds:
             self.transport.close()
+
+    def _abort_after(self, seconds: float, since: float, now: float) -> None:
+        if now - since > seconds:
+            self.transport.abort()
 
     def _sweep_body(self, now: float) -> None:
         limits = self.hall.limits
@@ -293,6 +299,7 @@ class HttpConnection(HttpToolsProtocol):
         return self._running is not None and self._running.response_started
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        assert isinstance(cycle, Cycle)
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
@@ -376,7 +383,7 @@ class HttpConnection(HttpToolsProtocol):
             socket.data_received(rest)
 
     def _admit(self, app: Any, *, keep_alive: bool) -> None:
-        self.cycle = RequestResponseCycle(
+        self.cycle = Cycle(
             scope=self.scope,
             transport=self.transport,
             flow=self.flow,

@@ -9,6 +9,7 @@ client gets the same bytes from both paths, however its packets are cut, and in 
 
 import re
 from collections.abc import Callable, Mapping
+from time import perf_counter
 from typing import Any, Final, Protocol
 
 import structlog
@@ -16,6 +17,7 @@ import structlog
 from twelvefold.web.connection import BETWEEN, HttpConnection
 from twelvefold.web.hall import Hall
 from twelvefold.web.heads import host_of_tail, length_of_head
+from twelvefold.web.histogram import LaneTimings, bucket_of
 from twelvefold.web.problem import RequestTimeoutError
 
 log = structlog.get_logger("web")
@@ -24,6 +26,9 @@ Done = Callable[[bytes | None], None]
 
 MAX_PARTIAL_BYTES: Final = 2 * 1024
 """An unfinished head up to this size waits for its rest here; the parser takes longer ones."""
+
+MAX_CONTEXTS: Final = 4096
+"""Judged tails that a process remembers, at most a few MB."""
 
 _GET: Final = b"GET /"
 _HEAD_END: Final = b"\r\n\r\n"
@@ -76,31 +81,49 @@ class FastHall(Hall):
 
     Args:
         lane: who answers `GET /segment`.
+        timings: gets how long that takes.
         body_lanes: by request line as sent, `b"POST /v1/limiter/check HTTP/1.1"`.
     """
 
-    __slots__ = ("body_lanes", "lane")
+    __slots__ = ("_contexts", "body_lanes", "lane", "timings")
 
     def __init__(
         self,
         *args: Any,
         lane: Lane | None = None,
         body_lanes: Mapping[bytes, BodyLane] | None = None,
+        timings: LaneTimings | None = None,
         **more: Any,
     ) -> None:
         super().__init__(*args, **more)
         self.lane = lane
         self.body_lanes = dict(body_lanes or {})
+        self.timings = timings or LaneTimings()
+        self._contexts: dict[tuple[str, bytes], LaneContext | None] = {}
+
+    def context_of(self, client: str, tail: bytes) -> LaneContext | None:
+        """Judge a tail, or remember how it was judged: a proxy's connection carries many clients' heads in turn."""
+        key = client, tail
+        if key in self._contexts:
+            return self._contexts[key]
+        context = None
+        if self.lane is not None and (host := host_of_tail(tail)) is not None:
+            context = self.lane.context(host, tail, client)
+        if len(self._contexts) >= MAX_CONTEXTS:
+            self._contexts.clear()
+        self._contexts[key] = context
+        return context
 
 
 class _Waiting:
     """An answer that is being made. It outlives the connection safely: whoever is late writes nowhere."""
 
-    __slots__ = ("connection", "early", "request")
+    __slots__ = ("began", "connection", "early", "request")
 
     def __init__(self, connection: "FastLaneProtocol", request: bytes) -> None:
         self.connection: FastLaneProtocol | None = connection
         self.request = request
+        self.began = perf_counter()
         self.early: bytes | None = None
 
     def done(self, response: bytes | None) -> None:
@@ -111,6 +134,7 @@ class _Waiting:
             self.early = response
             return
         connection.waiting = None
+        connection.hall.timings.awaited[bucket_of(perf_counter() - self.began)] += 1
         try:
             connection.answered(response, self.request)
         except Exception:
@@ -192,6 +216,31 @@ class FastLaneProtocol(HttpConnection):
     def _nothing_in_flight(self) -> bool:
         return self.waiting is None and super()._nothing_in_flight()
 
+    def time_next(self) -> bool:
+        """Time the next hot answer, from its look-up to its last byte; False if none is to be expected."""
+        if self._overhead < 0:
+            return False
+        answer, write, timings = self._answer, self._write, self.hall.timings
+
+        def timed(segment: bytes) -> bytes | None:
+            began = perf_counter()
+            response = answer(segment)
+            if response is not None:
+                self._answer = answer
+                self._write = finish(began)
+            return response
+
+        def finish(began: float) -> Callable[[bytes], None]:
+            def timed_write(data: bytes) -> None:
+                self._write = write
+                write(data)
+                timings.sampled[bucket_of(perf_counter() - began)] += 1
+
+            return timed_write
+
+        self._answer = timed
+        return True
+
     def sweep(self, now: float) -> None:
         """As for every connection; an unfinished head may wait here, too."""
         if self._partial and now - self._stage_since > self.hall.limits.header_seconds:
@@ -208,7 +257,8 @@ class FastLaneProtocol(HttpConnection):
             self._hold(data)
             return
         start = 0
-        if self._stage == BETWEEN and self._nothing_in_flight():
+        hall = self.hall
+        if self._stage == BETWEEN and (hall.lane or hall.body_lanes) and self._nothing_in_flight():
             start = self._walk(data)
         if start < len(data):
             self._disarm()
@@ -310,10 +360,7 @@ class FastLaneProtocol(HttpConnection):
         if tail == self._known_tail:
             return self._context
         self._known_tail = tail
-        self._context = None
-        lane = self.hall.lane
-        if lane is not None and (host := host_of_tail(tail)) is not None:
-            self._context = lane.context(host, tail, self._client)
+        self._context = self.hall.context_of(self._client, tail)
         return self._context
 
     def _arm(self) -> None:

@@ -126,7 +126,8 @@ class Guard:
         )
         if principal is None:
             raise UnauthenticatedError("this session has ended", hint="log in to the console again")
-        if scope.get("method", "WEBSOCKET") not in SAFE_METHODS:
+        # A WebSocket is opened by a GET, but it is as good as a POST: no other rule of browsers protects it.
+        if scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS:
             self.require_own_origin(scope)
         return principal
 

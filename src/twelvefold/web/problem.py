@@ -200,7 +200,7 @@ def _from_validation(cause: ValidationException) -> TwelvefoldError:
 def _field(fault: dict[str, Any]) -> str | None:
     key = str(fault.get("key") or "")
     return field_in(str(fault.get("message", ""))) or (
-        None if key == "data" else key.removeprefix("data.") or None
+        None if key == "data" else key.removeprefix("data.").removesuffix("_") or None
     )
 
 

@@ -19,6 +19,7 @@ import structlog
 from uvicorn.config import Config
 
 from twelvefold.web.fast_lane import BodyLane, FastHall, FastLaneProtocol, Lane
+from twelvefold.web.histogram import LaneTimings
 from twelvefold.web.hub import Hub
 from twelvefold.web.limits import Limits
 
@@ -26,6 +27,9 @@ log = structlog.get_logger("web")
 
 SPARE_FILES = 256
 """File descriptors kept for engines, logs and files when connections are bounded by the process's limit."""
+
+SAMPLES_A_SECOND = 8
+"""Hot answers that are timed; the rest pay nothing for it."""
 
 _SWEEP_SECONDS = 1.0
 
@@ -38,6 +42,7 @@ class Server:
         sockets: bound sockets from `bind`; the server listens on them and closes them.
         limits: bounds of sizes, times and counts.
         lane: the fast lane's `GET`s.
+        lane_timings: gets how long the lane's answers take.
         body_lanes: the fast lane's other requests, see `FastHall`.
         hub: where this process's WebSockets listen; `app.connect` lets them in, if it has that.
         on_drain: called when the drain begins, to end streams that would never end by themselves.
@@ -50,14 +55,17 @@ class Server:
         sockets: Sequence[socket.socket],
         limits: Limits | None = None,
         lane: Lane | None = None,
+        lane_timings: LaneTimings | None = None,
         body_lanes: Mapping[bytes, BodyLane] | None = None,
         hub: Hub | None = None,
         on_drain: Sequence[Callable[[], None]] = (),
     ) -> None:
         self._app = app
         self._sockets = list(sockets)
+        self._port = int(self._sockets[0].getsockname()[1])
         self._limits = limits or Limits()
         self._lane = lane
+        self._lane_timings = lane_timings
         self._body_lanes = body_lanes
         self._hub = hub
         self._on_drain = tuple(on_drain)
@@ -68,7 +76,7 @@ class Server:
     @property
     def port(self) -> int:
         """The port of the first socket."""
-        return int(self._sockets[0].getsockname()[1])
+        return self._port
 
     @property
     def connections(self) -> int:
@@ -88,6 +96,7 @@ class Server:
             doorkeeper=self._app if hasattr(self._app, "connect") else None,
             hub=self._hub,
             lane=self._lane,
+            timings=self._lane_timings,
             body_lanes=self._body_lanes,
         )
         self.hall = hall
@@ -153,10 +162,11 @@ class Server:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             hall.now = now = hall.loop.time()
+            samples = SAMPLES_A_SECOND
             for connection in list(hall.connections):
-                sweep = getattr(connection, "sweep", None)
-                if sweep is not None:
-                    sweep(now)
+                connection.sweep(now)
+                if samples and isinstance(connection, FastLaneProtocol):
+                    samples -= connection.time_next()
 
 
 def tune_collector() -> None:

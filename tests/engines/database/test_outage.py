@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -19,10 +18,10 @@ Eventually = Callable[[Callable[[], Any]], Awaitable[None]]
 DEADLINE = 30
 
 
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Supervisor]:
-    """A server of this test's own, to be killed."""
-    with DataFolder.open(tmp_path / "data") as folder:
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
+    """A server of this file's own, to be killed."""
+    with DataFolder.open(tmp_path_factory.mktemp("outage") / "data") as folder:
         supervisor = Supervisor(folder, frozenset({"database"}), MemoryLimits.for_total(1 << 30))
         supervisor.start()
         yield supervisor
@@ -32,7 +31,7 @@ def own(tmp_path: Path) -> Iterator[Supervisor]:
 @pytest.fixture
 async def database(own: Supervisor) -> AsyncIterator[Database]:
     async with await Database.open(own.urls.database, name="outage", deadline_seconds=1.0) as database:
-        await database.execute("CREATE TABLE written (n bigint PRIMARY KEY)")
+        await database.execute("DROP TABLE IF EXISTS written; CREATE TABLE written (n bigint PRIMARY KEY)")
         yield database
 
 
@@ -158,3 +157,47 @@ async def test_a_transaction_cut_before_its_commit_is_known_not_to_have_happened
     assert not isinstance(caught.value, OutcomeUnknownError)
     await eventually(lambda: answers(database))
     assert await database.fetch("SELECT n FROM written") == []
+
+
+@pytest.mark.drill
+async def test_an_answer_that_did_not_come_is_told_as_unknown_because_it_may_have_been_done(
+    database: Database, eventually: Eventually
+) -> None:
+    """The server falls silent with the change in its hands, and makes it after the caller was told."""
+    backend = "SELECT pg_backend_pid()"
+
+    async def commit() -> None:
+        async with database.transaction() as tx:
+            await tx.execute("INSERT INTO written VALUES (1)")
+            suspended.append(int(await tx.fetch_value(backend)))
+            os.kill(suspended[-1], signal.SIGSTOP)
+
+    suspended: list[int] = []
+    try:
+        with pytest.raises(OutcomeUnknownError) as caught:
+            await commit()
+    finally:
+        for pid in suspended:
+            os.kill(pid, signal.SIGCONT)
+    assert (caught.value.status, caught.value.code) == (503, "outcome_unknown")
+
+    async def done() -> bool:
+        return await database.fetch("SELECT n FROM written") != []
+
+    await eventually(done)
+
+
+@pytest.mark.drill
+async def test_a_killed_backend_takes_all_connections_along_and_all_come_back(
+    database: Database, eventually: Eventually
+) -> None:
+    async with asyncio.TaskGroup() as group:
+        for _ in range(10):
+            group.create_task(database.execute("SELECT pg_sleep(0.05)"))
+    victim = int(await database.fetch_value("SELECT pg_backend_pid()"))
+    os.kill(victim, signal.SIGKILL)
+    await eventually(lambda: answers(database))
+    async with asyncio.TaskGroup() as group:
+        for n in range(20):
+            group.create_task(database.execute("INSERT INTO written VALUES ($1)", n))
+    assert database.connections <= 10

@@ -6,11 +6,11 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
-import psutil
 import pytest
 
-from twelvefold.engines.embedded.process import ChildProcess, trim_log, until
+from twelvefold.engines.embedded.process import ChildProcess, trim_log
 from twelvefold.kernel.errors import EngineUnavailableError
 
 DEADLINE = 20.0
@@ -22,19 +22,6 @@ def python(code: str, tmp_path: Path, **options: object) -> ChildProcess:
 
 def said(child: ChildProcess, word: str) -> bool:
     return any(word in line for line in child.log_tail(50))
-
-
-def wait_until(condition: object) -> None:
-    import time
-
-    assert until(condition, deadline=time.monotonic() + DEADLINE)  # type: ignore[arg-type]
-
-
-def gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 SLEEPER = "import signal; print('ready', flush=True); signal.pause()"
@@ -96,7 +83,7 @@ def test_it_inherits_only_the_descriptors_it_is_given(tmp_path: Path) -> None:
         os.close(hidden)
 
 
-def test_stop_asks_first(tmp_path: Path) -> None:
+def test_stop_asks_first(tmp_path: Path, wait_until: Any) -> None:
     child = python(POLITE, tmp_path)
     child.start()
     wait_until(lambda: said(child, "ready"))
@@ -104,7 +91,7 @@ def test_stop_asks_first(tmp_path: Path) -> None:
     assert child.returncode == 5
 
 
-def test_stop_kills_what_does_not_end(tmp_path: Path) -> None:
+def test_stop_kills_what_does_not_end(tmp_path: Path, wait_until: Any) -> None:
     child = python(STUBBORN, tmp_path)
     child.start()
     wait_until(lambda: said(child, "ready"))
@@ -112,7 +99,7 @@ def test_stop_kills_what_does_not_end(tmp_path: Path) -> None:
     assert child.returncode == -signal.SIGKILL
 
 
-def test_stop_ends_a_stopped_child_in_its_own_way(tmp_path: Path) -> None:
+def test_stop_ends_a_stopped_child_in_its_own_way(tmp_path: Path, wait_until: Any) -> None:
     child = python(POLITE, tmp_path)
     child.start()
     wait_until(lambda: said(child, "ready"))
@@ -121,7 +108,9 @@ def test_stop_ends_a_stopped_child_in_its_own_way(tmp_path: Path) -> None:
     assert child.returncode == 5
 
 
-def test_killing_takes_the_grandchildren_along_even_stopped_ones(tmp_path: Path) -> None:
+def test_killing_takes_the_grandchildren_along_even_stopped_ones(
+    tmp_path: Path, wait_until: Any, gone: Any
+) -> None:
     code = (
         "import subprocess, sys, signal, os; signal.signal(15, signal.SIG_IGN)\n"
         f"grandchild = subprocess.Popen([sys.executable, '-c', {SLEEPER!r}])\n"
@@ -136,7 +125,7 @@ def test_killing_takes_the_grandchildren_along_even_stopped_ones(tmp_path: Path)
     wait_until(lambda: gone(grandchild))
 
 
-def test_it_ends_when_this_process_is_killed(tmp_path: Path) -> None:
+def test_it_ends_when_this_process_is_killed(tmp_path: Path, wait_until: Any, gone: Any) -> None:
     code = (
         "import signal, sys; from pathlib import Path; from twelvefold.engines.embedded import ChildProcess\n"
         f"log = Path({str(tmp_path / 'inner')!r})\n"
@@ -152,7 +141,7 @@ def test_it_ends_when_this_process_is_killed(tmp_path: Path) -> None:
     wait_until(lambda: gone(inner))
 
 
-def test_the_end_of_the_thread_that_started_it_does_not_end_it(tmp_path: Path) -> None:
+def test_the_end_of_the_thread_that_started_it_does_not_end_it(tmp_path: Path, wait_until: Any) -> None:
     child = python(SLEEPER, tmp_path)
     starter = threading.Thread(target=child.start)
     starter.start()
@@ -162,7 +151,7 @@ def test_the_end_of_the_thread_that_started_it_does_not_end_it(tmp_path: Path) -
     child.stop(deadline_seconds=DEADLINE)
 
 
-def test_a_lock_lives_as_long_as_any_heir(tmp_path: Path) -> None:
+def test_a_lock_lives_as_long_as_any_heir(tmp_path: Path, wait_until: Any) -> None:
     lock = tmp_path / "lock"
     code = (
         "import subprocess, sys\n"

@@ -75,6 +75,7 @@ def test_a_torn_tail_is_cut_clean_at_every_byte(tmp_path: Path) -> None:
         if adopted:
             last = max(end for end in ends if end <= cut)
             assert adopted[0].cut_bytes == cut - last
+            assert (parent / "p" / segment.name).stat().st_size == last
             late = Frame(9, 1, [b"late"])
             adopted[0].append([late])
             assert contents(adopted[0]) == [*survivors, late]
@@ -155,6 +156,8 @@ def test_a_full_disk_appends_nothing_and_says_so(tmp_path: Path) -> None:
             opened.append([Frame(2, 1, [b"x" * 500])])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    (segment,) = (tmp_path / "p").glob("*.spool")
+    assert segment.stat().st_size == opened.size_bytes
     opened.append(FRAMES[1:2])
     assert contents(opened) == FRAMES[:2]
 

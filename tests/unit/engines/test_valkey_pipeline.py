@@ -224,10 +224,10 @@ def test_replies_that_wait_in_the_socket_of_a_busy_process_are_not_late(new_even
         pipeline, _ = connected(deadline_seconds=0.01)
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            asyncio.get_running_loop().add_reader(ours, lambda: pipeline.feed(ours.recv(100)))
             future = pipeline.send("GET", b"a")
-            await turn()
+            pipeline._flush()
             theirs.send(b":1\r\n")
+            asyncio.get_running_loop().add_reader(ours, lambda: pipeline.feed(ours.recv(100)))
             time.sleep(0.03)  # noqa: ASYNC251 this process is the busy one
             assert await future == 1
             assert pipeline.connected

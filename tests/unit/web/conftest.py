@@ -12,7 +12,9 @@ from twelvefold.web.server import Server
 
 
 def pytest_asyncio_loop_factories(config, item):
-    return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+    """The loop we ship with; and asyncio's own, except for tests that come in many forms anyway."""
+    both = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+    return both if item.get_closest_marker("parametrize") is None else {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ async def serve():
 
         async def start(app, *, limits=None, **more):
             server = Server(
-                app, sockets=[bind("127.0.0.1", 0)], limits=limits or Limits(drain_seconds=2), **more
+                app, sockets=[bind("127.0.0.1", 0)], limits=limits or Limits(drain_seconds=0.5), **more
             )
             await server.start()
             stack.push_async_callback(server.stop)

@@ -34,6 +34,11 @@ export interface Vitals {
   queue_depth: number | null;
 }
 
+/** Figures may lack those of other processes, while what gathers them is away. */
+interface MaybePartial {
+  partial?: boolean;
+}
+
 export type Vital = keyof Vitals;
 
 export interface SystemStatus extends Vitals {
@@ -42,6 +47,7 @@ export interface SystemStatus extends Vitals {
   group: Group;
   promise: string;
   running: boolean;
+  /** Empty for a system that this version does not have yet. */
   start_command: string;
 }
 
@@ -53,22 +59,23 @@ export interface EngineStatus {
   latency_ms: number | null;
 }
 
-export interface PlatformStatus {
+export interface PlatformStatus extends MaybePartial {
   version: string;
   started_at: string;
+  /** Empty unless the reader's tenant runs the platform. */
   data_dir: string;
   systems: SystemStatus[];
   engines: EngineStatus[];
 }
 
-export interface PlatformHistory {
+export interface PlatformHistory extends MaybePartial {
   step_seconds: number;
   from: string;
   series: Record<string, Record<Vital, (number | null)[]>>;
 }
 
 /** One frame of the live socket, once a second. */
-export interface LiveFrame {
+export interface LiveFrame extends MaybePartial {
   at: string;
   systems: Record<string, Vitals>;
   engines: Record<string, { healthy: boolean; latency_ms: number | null; detail: string | null }>;
@@ -76,9 +83,9 @@ export interface LiveFrame {
 
 export interface Guarantee {
   promise: string;
-  /** The command that runs the drill which proves it. */
+  /** `links.counted-clicks`: the drill that proves it. */
   drill: string | null;
-  last_run: string | null;
+  last_run?: string | null;
 }
 
 export interface TradeOff {
@@ -89,7 +96,8 @@ export interface TradeOff {
   choice: string;
   why: string;
   cost: string;
-  measured: { a: string; b: string } | null;
+  /** What each option cost on this machine. */
+  measured?: { a: string; b: string } | null;
 }
 
 /** A system's blueprint: the same card that the guide and the documents read. */
@@ -107,10 +115,12 @@ export interface Card {
 export interface ApiKey {
   id: string;
   name: string;
+  /** The part of the key that may be seen. */
+  prefix: string;
   scopes: string[];
   tier: string;
   created_at: string;
   expires_at: string | null;
-  last_used_at?: string | null;
-  revoked_at?: string | null;
+  last_used_at: string | null;
+  revoked_at: string | null;
 }

@@ -3,7 +3,7 @@
 import { createSignal } from "solid-js";
 import { createStore, produce, reconcile } from "solid-js/store";
 import type { LiveFrame, PlatformHistory, PlatformStatus, Vital, Vitals } from "./contracts";
-import { get, setReachable } from "./http";
+import { ApiError, get, setReachable } from "./http";
 
 export const VITALS: readonly Vital[] = [
   "requests_per_second",
@@ -77,7 +77,8 @@ async function refresh(): Promise<void> {
     listen();
   } catch (error) {
     setStatus("error", error);
-    later();
+    // A refusal is an answer: asking again will not change it. Everything else may pass.
+    if (!(error instanceof ApiError && error.problem.status < 500)) later();
   }
 }
 
@@ -131,6 +132,7 @@ function apply(frame: LiveFrame): void {
   secondsInStep += 1;
   setStatus(
     produce((state) => {
+      if (state.value) state.value.partial = frame.partial ?? false;
       for (const system of state.value?.systems ?? []) Object.assign(system, frame.systems[system.name]);
       for (const engine of state.value?.engines ?? []) Object.assign(engine, frame.engines[engine.name]);
     }),

@@ -1,14 +1,13 @@
 // The frame around every page: where one is, where one can go, and how the house is.
-import { createEffect, createSignal, type JSX, lazy, on, onCleanup, onMount, Show, Suspense } from "solid-js";
+import { createEffect, createSignal, type JSX, on, onCleanup, onMount, Show } from "solid-js";
 import { sessionState, signOut } from "../api/session";
 import { Icon } from "../parts/icons";
 import { Link, path } from "../router";
 import { ConnectionBanner } from "./ConnectionBanner";
 import { EngineHealth } from "./EngineHealth";
 import { Navigation } from "./Navigation";
+import { Palette } from "./Palette";
 import { nextTheme, setTheme, theme } from "./theme";
-
-const Palette = lazy(() => import("./Palette"));
 
 export function Frame(props: { children: JSX.Element }): JSX.Element {
   const [jumping, setJumping] = createSignal(false);
@@ -80,9 +79,7 @@ export function Frame(props: { children: JSX.Element }): JSX.Element {
         {props.children}
       </main>
       <Show when={jumping()}>
-        <Suspense>
-          <Palette onClose={() => setJumping(false)} />
-        </Suspense>
+        <Palette onClose={() => setJumping(false)} />
       </Show>
     </div>
   );

@@ -56,6 +56,11 @@ function Entry(props: { to: string; title: string; icon: IconName }): JSX.Elemen
 
 function SystemEntry(props: { system: SystemStatus }): JSX.Element {
   const to = () => `systems/${props.system.name}`;
+  const hint = () => {
+    if (props.system.running) return undefined;
+    const command = props.system.start_command;
+    return command ? `Not running. Start it: ${command}` : "Not in this version yet";
+  };
   return (
     <li>
       <Link
@@ -63,7 +68,7 @@ function SystemEntry(props: { system: SystemStatus }): JSX.Element {
         class="nav-entry"
         classList={{ asleep: !props.system.running }}
         aria-current={path() === to() ? "page" : undefined}
-        title={props.system.running ? undefined : `Not running. Start it: ${props.system.start_command}`}
+        title={hint()}
       >
         <span class="nav-dot" aria-hidden="true" />
         {props.system.title}

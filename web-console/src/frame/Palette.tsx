@@ -1,5 +1,6 @@
 // Jump to anything: a page, a system, an action, one link among thousands. `/` or Ctrl-K opens it, arrows choose,
-// Enter goes. A combobox by the WAI-ARIA pattern, so that the list is heard while the focus stays in the field.
+// Enter goes. A combobox by the WAI-ARIA pattern, so that the list is heard while the focus stays in the
+// field. Part of the first load: what is typed right after `/` must not be lost.
 import { createEffect, createMemo, createSignal, For, type JSX, on, onCleanup, Show } from "solid-js";
 import { status } from "../api/live";
 import { signOut } from "../api/session";
@@ -18,7 +19,7 @@ interface Choice {
 const SEARCH_FROM_LETTERS = 2;
 const PAUSE_MS = 120;
 
-export default function Palette(props: { onClose: () => void }): JSX.Element {
+export function Palette(props: { onClose: () => void }): JSX.Element {
   const [text, setText] = createSignal("");
   const [chosen, setChosen] = createSignal(0);
   const [found, setFound] = createSignal<Found[]>([]);

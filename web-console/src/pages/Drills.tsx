@@ -1,17 +1,17 @@
 // Every drill, what it proves, and the command that runs it: gathered from the blueprints of the running systems.
 import { createMemo, createResource, For, type JSX, Match, Show, Switch } from "solid-js";
-import type { Card, Guarantee } from "../api/contracts";
+import type { Card } from "../api/contracts";
 import { get } from "../api/http";
 import { status } from "../api/live";
-import { Command, LastRun, Skeleton } from "../parts/basics";
+import { DrillRun, Skeleton } from "../parts/basics";
 import { Inline } from "../parts/Markdown";
 import { Empty, ErrorState } from "../parts/states";
 import { Link } from "../router";
 
 interface Drill {
-  command: string;
+  name: string;
   proves: string[];
-  lastRun: string | null;
+  lastRun: string | null | undefined;
 }
 
 export default function Drills(): JSX.Element {
@@ -59,10 +59,7 @@ export default function Drills(): JSX.Element {
 function DrillItem(props: { drill: Drill }): JSX.Element {
   return (
     <li class="drill">
-      <div class="drill-run">
-        <Command text={props.drill.command} />
-        <LastRun at={props.drill.lastRun} />
-      </div>
+      <DrillRun drill={props.drill.name} lastRun={props.drill.lastRun} />
       <p class="drill-proves quiet">
         <Show when={props.drill.proves.length > 1} fallback="Proves:">
           Proves each of:
@@ -84,9 +81,9 @@ function DrillItem(props: { drill: Drill }): JSX.Element {
 /** One drill may prove several promises; it is listed once. */
 function drillsOf(card: Card): Drill[] {
   const drills = new Map<string, Drill>();
-  for (const { drill, promise, last_run } of card.guarantees as readonly Guarantee[]) {
+  for (const { drill, promise, last_run } of card.guarantees) {
     if (!drill) continue;
-    const known = drills.get(drill) ?? { command: drill, proves: [], lastRun: last_run };
+    const known = drills.get(drill) ?? { name: drill, proves: [], lastRun: last_run };
     known.proves.push(promise);
     drills.set(drill, known);
   }

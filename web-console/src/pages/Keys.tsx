@@ -136,7 +136,7 @@ function KeyName(props: { apiKey: ApiKey }): JSX.Element {
   return (
     <span class="two-lines">
       <span class="clip strong">{props.apiKey.name}</span>
-      <Copyable text={props.apiKey.id} what="the id of this key" />
+      <Copyable text={props.apiKey.id} shown={`${props.apiKey.prefix}…`} what="the id of this key" />
     </span>
   );
 }

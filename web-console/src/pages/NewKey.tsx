@@ -20,6 +20,11 @@ const LIVES = [
   { value: "30", title: "In 30 days" },
   { value: "365", title: "In a year" },
 ];
+/** What belongs to no system. This console itself needs `platform:read`. */
+const HOUSE = [
+  { area: "platform", title: "Platform", verbs: ["read"] },
+  { area: "keys", title: "Keys", verbs: ["read", "write"] },
+];
 const DAY_MS = 86_400_000;
 
 export function NewKey(props: { onClose: () => void; onMade: () => void }): JSX.Element {
@@ -29,13 +34,19 @@ export function NewKey(props: { onClose: () => void; onMade: () => void }): JSX.
   const [days, setDays] = createSignal("");
   const [error, setError] = createSignal<unknown>(null);
   const [made, setMade] = createSignal<{ key: ApiKey & { key: string }; call: Call } | null>(null);
-  const systems = () => status.value?.systems.filter((system) => system.running) ?? [];
+  const choices = () => {
+    const systems = status.value?.systems.filter((system) => system.running) ?? [];
+    const areas = [...systems.map(({ name: area, title }) => ({ area, title, verbs: ["read", "write", "admin"] })), ...HOUSE];
+    return areas.flatMap(({ area, title, verbs }) =>
+      verbs.map((verb) => ({ scope: `${area}:${verb}`, title: `${title}: ${verb}` })),
+    );
+  };
 
   const toggle = (scope: string, on: boolean) =>
     setScopes((known) => {
       if (scope === "*") return on ? ["*"] : [];
-      const all = systems().flatMap((system) => [`${system.name}:read`, `${system.name}:write`]);
-      const others = (known.includes("*") ? all : known).filter((one) => one !== scope);
+      const before = known.includes("*") ? choices().map((choice) => choice.scope) : known;
+      const others = before.filter((one) => one !== scope);
       return on ? [...others, scope] : others;
     });
   const whatIsMissing = () => {
@@ -81,17 +92,13 @@ export function NewKey(props: { onClose: () => void; onMade: () => void }): JSX.
         <fieldset class="checks">
           <legend>May do</legend>
           <CheckField label="Everything" checked={scopes().includes("*")} onCheck={(on) => toggle("*", on)} />
-          <For each={systems()}>
-            {(system) => (
-              <For each={["read", "write"]}>
-                {(verb) => (
-                  <CheckField
-                    label={`${system.title}: ${verb}`}
-                    checked={scopes().includes("*") || scopes().includes(`${system.name}:${verb}`)}
-                    onCheck={(on) => toggle(`${system.name}:${verb}`, on)}
-                  />
-                )}
-              </For>
+          <For each={choices()}>
+            {({ scope, title }) => (
+              <CheckField
+                label={title}
+                checked={scopes().includes("*") || scopes().includes(scope)}
+                onCheck={(on) => toggle(scope, on)}
+              />
             )}
           </For>
         </fieldset>

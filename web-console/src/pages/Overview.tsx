@@ -5,7 +5,7 @@ import { retryNow, seriesOf, status } from "../api/live";
 import { EngineList } from "../frame/EngineHealth";
 import { GROUPS, systemsOf } from "../frame/Navigation";
 import { count, milliseconds, rate } from "../format";
-import { Command, Copyable, Dot, Moment, Skeleton } from "../parts/basics";
+import { Copyable, Dot, HowToStart, Moment, PartialNote, Skeleton } from "../parts/basics";
 import { Sparkline } from "../parts/Sparkline";
 import { ErrorState } from "../parts/states";
 import { Link } from "../router";
@@ -22,15 +22,20 @@ export function Overview(): JSX.Element {
               <span>
                 started <Moment at={now().started_at} />
               </span>
-              <span class="fact-path">
-                data in <Copyable text={now().data_dir} what="the data folder" />
-              </span>
+              <Show when={now().data_dir}>
+                {(folder) => (
+                  <span class="fact-path">
+                    data in <Copyable text={folder()} what="the data folder" />
+                  </span>
+                )}
+              </Show>
             </p>
           )}
         </Show>
       </header>
       <Switch fallback={<Skeleton label="Reading the status" lines={8} tall />}>
         <Match when={status.value}>
+          <PartialNote />
           <Running />
           <Asleep />
           <section class="section">
@@ -132,7 +137,7 @@ function Asleep(): JSX.Element {
                   </Link>
                   <p class="quiet">{system.promise}</p>
                 </div>
-                <Command text={system.start_command} />
+                <HowToStart system={system} />
               </li>
             )}
           </For>

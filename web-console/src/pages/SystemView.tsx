@@ -4,8 +4,8 @@ import { createResource, createSignal, ErrorBoundary, For, type JSX, onCleanup, 
 import { Dynamic } from "solid-js/web";
 import type { Card, SystemStatus } from "../api/contracts";
 import { get } from "../api/http";
-import { status } from "../api/live";
-import { Command, Skeleton } from "../parts/basics";
+import { retryNow, status } from "../api/live";
+import { HowToStart, PartialNote, Skeleton } from "../parts/basics";
 import { Connect, Guarantees, TradeOffs } from "../parts/blueprint";
 import { LiveStrip } from "../parts/LiveStrip";
 import { Inline } from "../parts/Markdown";
@@ -24,7 +24,7 @@ const SECTIONS = [
 export default function SystemView(props: { name: string }): JSX.Element {
   const system = () => status.value?.systems.find((one) => one.name === props.name);
   return (
-    <Show when={status.value} fallback={<Skeleton label="Reading the status" lines={6} tall />}>
+    <Show when={status.value} fallback={<Waiting />}>
       <Show when={system()} fallback={<NotFound />}>
         {(known) => (
           <Show when={known().running} fallback={<Asleep system={known()} />}>
@@ -32,6 +32,14 @@ export default function SystemView(props: { name: string }): JSX.Element {
           </Show>
         )}
       </Show>
+    </Show>
+  );
+}
+
+function Waiting(): JSX.Element {
+  return (
+    <Show when={status.error} fallback={<Skeleton label="Reading the status" lines={6} tall />}>
+      <ErrorState title="The status could not be read" error={status.error} onRetry={retryNow} />
     </Show>
   );
 }
@@ -45,8 +53,10 @@ function Asleep(props: { system: SystemStatus }): JSX.Element {
       </header>
       <div class="state">
         <p class="state-title">{props.system.title} is not running</p>
-        <p class="quiet">Start it with this command; it appears here by itself.</p>
-        <Command text={props.system.start_command} />
+        <Show when={props.system.start_command}>
+          <p class="quiet">Start it with this command; it appears here by itself.</p>
+        </Show>
+        <HowToStart system={props.system} />
       </div>
     </div>
   );
@@ -63,6 +73,7 @@ function Awake(props: { system: SystemStatus }): JSX.Element {
         <h1>{props.system.title}</h1>
         <p class="promise">{props.system.promise}</p>
       </header>
+      <PartialNote />
       <LiveStrip system={props.system} />
       <SectionBar hands={hasPage(name)} />
       <Suspense fallback={<Skeleton label="Loading the page" lines={6} tall />}>

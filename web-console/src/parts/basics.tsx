@@ -1,5 +1,7 @@
 // The smallest parts: a moment, something to copy, a state's dot, a tag, a skeleton.
 import { createSignal, For, type JSX, onCleanup, Show } from "solid-js";
+import type { SystemStatus } from "../api/contracts";
+import { status } from "../api/live";
 import { clock, exact, NONE, relative } from "../format";
 import { Icon } from "./icons";
 
@@ -16,14 +18,17 @@ export function Moment(props: { at: string | null | undefined; none?: string }):
   );
 }
 
-/** When a drill last ran here, as a sentence of its own. */
-export function LastRun(props: { at: string | null }): JSX.Element {
+/** The command that runs a drill (`links.counted-clicks`) from a checkout, and when that was last done here. */
+export function DrillRun(props: { drill: string; lastRun: string | null | undefined }): JSX.Element {
   return (
-    <span class="quiet">
-      <Show when={props.at} fallback="Not run on this machine yet">
-        Last run <Moment at={props.at} />
-      </Show>
-    </span>
+    <div class="drill-run">
+      <Command text={`python -m drills ${props.drill.replace(".", " ")}`} />
+      <span class="quiet">
+        <Show when={props.lastRun} fallback="Not run on this machine yet">
+          Last run <Moment at={props.lastRun} />
+        </Show>
+      </span>
+    </div>
   );
 }
 
@@ -98,6 +103,26 @@ export function Command(props: { text: string }): JSX.Element {
     <div class="command">
       <code>{props.text}</code>
       <CopyButton text={props.text} what="the command" class="bare" />
+    </div>
+  );
+}
+
+/** How a system that does not run is started; of one that is yet to come, that it is not here. */
+export function HowToStart(props: { system: SystemStatus }): JSX.Element {
+  return (
+    <Show when={props.system.start_command} fallback={<span class="quiet">Not in this version yet</span>}>
+      {(command) => <Command text={command()} />}
+    </Show>
+  );
+}
+
+/** Says so while the figures are those of one process only. */
+export function PartialNote(): JSX.Element {
+  return (
+    <div role="status">
+      <Show when={status.value?.partial}>
+        <p class="banner">The figures below are those of one process: what gathers them from the others does not answer.</p>
+      </Show>
     </div>
   );
 }

@@ -1,7 +1,7 @@
 // The parts of a system's page that its blueprint card fills: guarantees, trade-offs, ways to connect.
 import { createSignal, For, type JSX, Show } from "solid-js";
 import type { Card, Guarantee, TradeOff } from "../api/contracts";
-import { Command, LastRun } from "./basics";
+import { DrillRun } from "./basics";
 import { Icon } from "./icons";
 import { Inline, Markdown } from "./Markdown";
 import { Tabs } from "./tabs";
@@ -18,12 +18,7 @@ export function Guarantees(props: { guarantees: readonly Guarantee[] }): JSX.Ele
                 <Inline text={guarantee.promise} />
               </p>
               <Show when={guarantee.drill} fallback={<p class="quiet">Proven by the tests.</p>}>
-                {(drill) => (
-                  <div class="guarantee-proof">
-                    <Command text={drill()} />
-                    <LastRun at={guarantee.last_run} />
-                  </div>
-                )}
+                {(drill) => <DrillRun drill={drill()} lastRun={guarantee.last_run} />}
               </Show>
             </div>
           </li>

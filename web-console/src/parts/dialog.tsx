@@ -62,8 +62,9 @@ export function Confirm(props: ConfirmProps): JSX.Element {
           type="button"
           class="button danger"
           onClick={() => {
-            props.onClose();
+            // The question may be about something that closing forgets.
             props.onConfirm();
+            props.onClose();
           }}
         >
           {props.act}

@@ -61,10 +61,6 @@ max_wal_senders = 2
 max_replication_slots = 2
 wal_level = replica
 
-# Durable means durable, whatever a user file says about speed.
-fsync = on
-synchronous_commit = on
-full_page_writes = on
 wal_compression = on
 # Half of the default: a small disk is not filled by recycled segments.
 max_wal_size = 512MB
@@ -87,6 +83,9 @@ scram_iterations = 1
 log_destination = 'stderr'
 logging_collector = off
 log_min_messages = warning
+# Neither statements nor rows: they hold people's data, and the client was told the whole.
+log_min_error_statement = panic
+log_error_verbosity = terse
 log_checkpoints = off
 log_line_prefix = '%m [%p] '
 log_timezone = 'UTC'
@@ -94,7 +93,13 @@ timezone = 'UTC'
 datestyle = 'iso, ymd'
 lc_messages = 'C'
 default_text_search_config = 'pg_catalog.simple'
+
 include_if_exists = 'postgresql.user.conf'
+
+# Durable means durable: after the user's file, so that it cannot say otherwise.
+fsync = on
+synchronous_commit = on
+full_page_writes = on
 """
 
 ACCESS = """\
@@ -135,7 +140,7 @@ class PostgresServer:
         self._check_version()
         self._write("postgresql.conf", self._settings(), account)
         self._write("pg_hba.conf", ACCESS, account)
-        self._remove_misleading_pid_file()
+        self._forget_the_dead()
 
     def child(self, account: Account | None, on_exit: Callable[[int], None]) -> ChildProcess:
         """See `EmbeddedServer.child`."""
@@ -220,13 +225,15 @@ class PostgresServer:
         if account is not None:
             account.own(file)
 
-    def _remove_misleading_pid_file(self) -> None:
-        """Forget a pid that another program has now, as after a container's restart.
+    def _forget_the_dead(self) -> None:
+        """Remove pids that another program may have now, as after a container's restart.
 
         PostgreSQL would take that program for a running server and refuse. Called with no process of
-        an earlier start alive (the lock says so). With a dead pid PostgreSQL copes by itself, and
-        then also frees the old shared memory, so the file stays.
+        an earlier start alive (the lock says so). With a dead pid in its main file PostgreSQL copes by
+        itself, and then also frees the old shared memory, so that file stays.
         """
+        for suffix in ("", ".lock"):
+            (self._sockets / f".s.PGSQL.{PORT}{suffix}").unlink(missing_ok=True)
         lines = self._pid_file()
         if lines and lines[0].strip().isdigit() and Path(f"/proc/{lines[0].strip()}").exists():
             (self._path / "postmaster.pid").unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """What the supervisor needs to know about a server, and where the wheels keep the programs."""
 
 import importlib.util
+import os
 import platform
 import signal
 import stat
@@ -44,7 +45,8 @@ class EmbeddedServer(Protocol):
 
 def program_env() -> dict[str, str]:
     """A server's environment: empty but for what programs expect, so that no PG… variable leaks in."""
-    return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC", **kept}
 
 
 def own_folder(path: Path, account: Account | None) -> None:

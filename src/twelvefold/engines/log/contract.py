@@ -48,7 +48,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class BatchId(msgspec.Struct, frozen=True):
-    """Names a batch for good: `publisher` never has two processes, `sequence` ascends within it."""
+    """Names a batch for good: `publisher` never has two processes, `sequence` ascends from 1."""
 
     publisher: str
     sequence: int

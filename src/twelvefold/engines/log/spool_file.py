@@ -74,7 +74,8 @@ class Spool:
     def create(cls, parent: Path, publisher: str, *, max_bytes: int) -> Self:
         """A directory of this name that no process has had before, locked."""
         unborn = parent / f"{_UNBORN}{publisher}"
-        unborn.mkdir(mode=0o700, parents=True)
+        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        unborn.mkdir(mode=0o700)
         lock = os.open(unborn / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         directory = parent / publisher

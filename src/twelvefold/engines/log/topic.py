@@ -1,5 +1,6 @@
 """How a topic lives in Valkey: its keys, its bounds, the scripts that change it."""
 
+from functools import lru_cache
 from importlib import resources
 
 import msgspec
@@ -17,6 +18,12 @@ class TopicLimits(msgspec.Struct, frozen=True):
     max_deliveries: int = 5
     max_dead_letters: int = 10_000
     remember_batches_seconds: int = 7 * 86_400
+
+
+@lru_cache(maxsize=1024)
+def topic_keys(topic: str) -> "TopicKeys":
+    """The keys of a topic. Raises `ValueError` for a name that would break them."""
+    return TopicKeys(topic)
 
 
 class TopicKeys:

@@ -8,12 +8,16 @@ until its readers commit, and nothing unread is ever trimmed. What all groups ha
 import asyncio
 import hashlib
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from twelvefold.engines.log.contract import BatchId, Capability, DeadLetter, TopicFullError
-from twelvefold.engines.log.topic import TopicKeys, TopicLimits, script_source
+from twelvefold.engines.log.topic import TopicLimits, script_source, topic_keys
 from twelvefold.engines.log.valkey_consumer import StreamConsumer
 from twelvefold.engines.valkey import ReplyError, Valkey
+from twelvefold.engines.valkey.connection import Connection
+from twelvefold.engines.valkey.flight import resolve
 from twelvefold.kernel.errors import (
     EngineUnavailableError,
     OverloadedError,
@@ -22,27 +26,32 @@ from twelvefold.kernel.errors import (
     TwelvefoldError,
 )
 
+_MAX_TRIES = 5
+
 
 class _Publish:
     """One call of `publish` on its way."""
 
-    __slots__ = ("args", "future", "is_durable", "reply")
+    __slots__ = ("args", "future", "is_durable", "reply", "sends_source", "stream", "tries")
 
-    def __init__(self, args: tuple[Any, ...], future: asyncio.Future[list[str]], *, is_durable: bool) -> None:
+    def __init__(
+        self, stream: bytes, args: tuple[Any, ...], future: asyncio.Future[list[str]], *, is_durable: bool
+    ) -> None:
+        self.stream = stream
         self.args = args
         self.future = future
         self.is_durable = is_durable
         self.reply: Any = None
+        self.sends_source = False
+        self.tries = 0
 
     def take(self, reply: Any) -> None:
         self.reply = reply
 
     def settle(self, outcome: Any) -> None:
-        if not self.future.done():
-            if isinstance(outcome, Exception):
-                self.future.set_exception(outcome)
-            else:
-                self.future.set_result([position.decode() for position in outcome])
+        if isinstance(outcome, list):
+            outcome = [position.decode() for position in outcome]
+        resolve(self.future, outcome)
 
 
 class ValkeyStreams:
@@ -59,7 +68,7 @@ class ValkeyStreams:
         self._source = script_source("publish")
         self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
         self._turn: list[_Publish] = []
-        self._consumers: set[StreamConsumer] = set()
+        self._consumers: WeakSet[StreamConsumer] = WeakSet()
         # Half the deadline: a slow disk is then told apart from a server that does not answer.
         self._fsync_ms = max(1, int(valkey.deadline_seconds * 500))
 
@@ -99,12 +108,14 @@ class ValkeyStreams:
         limits = self._limits
         if durable and Capability.DURABLE not in self._capabilities:
             raise RefusedError(f"this log does not {Capability.DURABLE.value}")
+        if batch is not None and batch.sequence < 1:
+            raise ValueError(f"the sequence of a batch is 1 or more, not {batch.sequence}")
         if not records:
             return []
         largest = max(map(len, records))
         if largest > limits.max_record_bytes:
             raise TooLargeError(f"a record has at most {limits.max_record_bytes} bytes, not {largest}")
-        keys = TopicKeys(topic)
+        keys = topic_keys(topic)
         publisher = keys.publisher(batch.publisher) if batch else keys.size
         bounds = (limits.max_records, limits.max_bytes)
         sequence = batch.sequence if batch else ""
@@ -118,7 +129,7 @@ class ValkeyStreams:
             limits.remember_batches_seconds,
             *records,
         )
-        publish = _Publish(args, self._loop.create_future(), is_durable=durable)
+        publish = _Publish(keys.stream, args, self._loop.create_future(), is_durable=durable)
         if not self._turn:
             self._loop.call_soon(self._send_turn)
         self._turn.append(publish)
@@ -126,14 +137,14 @@ class ValkeyStreams:
 
     def consumer(self, topic: str, group: str, name: str) -> StreamConsumer:
         """See `contract.Log.consumer`."""
-        keys = TopicKeys(topic)
+        keys = topic_keys(topic)
         consumer = StreamConsumer(self._valkey, self._url, keys, group=group, name=name, limits=self._limits)
         self._consumers.add(consumer)
         return consumer
 
     async def dead_letters(self, topic: str, max_records: int = 100) -> list[DeadLetter]:
         """See `contract.Log.dead_letters`."""
-        found = await self._valkey.call("XRANGE", TopicKeys(topic).dead, "-", "+", "COUNT", max_records)
+        found = await self._valkey.call("XRANGE", topic_keys(topic).dead, "-", "+", "COUNT", max_records)
         letters = []
         for position, pairs in found:
             fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
@@ -152,11 +163,11 @@ class ValkeyStreams:
         """See `contract.Log.discard_dead_letters`."""
         positions = [letter.position for letter in letters]
         if positions:
-            await self._valkey.call("XDEL", TopicKeys(topic).dead, *positions)
+            await self._valkey.call("XDEL", topic_keys(topic).dead, *positions)
 
     async def drop_group(self, topic: str, group: str) -> None:
         """End a group for good, so that nothing is kept for it any longer."""
-        await self._valkey.call("XGROUP", "DESTROY", TopicKeys(topic).stream, group)
+        await self._valkey.call("XGROUP", "DESTROY", topic_keys(topic).stream, group)
 
     async def ping(self) -> float:
         """Seconds that a round trip takes now. Raises `EngineUnavailableError`."""
@@ -164,51 +175,66 @@ class ValkeyStreams:
 
     async def close(self) -> None:
         """Wait for what is in flight, and disconnect; consumers too."""
-        for consumer in self._consumers:
+        for consumer in tuple(self._consumers):
             await consumer.close()
         await self._valkey.close()
 
     def _send_turn(self) -> None:
         turn, self._turn = self._turn, []
-        self._send(turn, "EVALSHA", self._sha)
+        self._send(turn)
 
-    def _send(self, publishes: list[_Publish], verb: str, script: str) -> None:
-        """All in one write, with one WAITAOF behind them; the replies come in that order."""
-        sent = []
+    def _send(self, publishes: Iterable[_Publish]) -> None:
+        """To each server one write, which ends with one WAITAOF; the replies come in that order."""
+        by_node: dict[Connection, list[_Publish]] = {}
         for publish in publishes:
             try:
-                self._valkey.send_with(publish.take, verb, script, *publish.args)
+                node = self._valkey.node_of(publish.stream)
+                node.send_with(publish.take, *self._command(publish))
             except Exception as error:  # noqa: BLE001 refused: each caller gets its own
                 publish.settle(error)
             else:
-                sent.append(publish)
-        if not sent:
-            return
-        fence: tuple[str | int, ...] = ("PING",)
-        if any(publish.is_durable for publish in sent):
-            fence = ("WAITAOF", 1, 0, self._fsync_ms)
-        try:
-            self._valkey.send_with(lambda reply: self._settle(sent, reply), *fence)
-        except TwelvefoldError as error:
-            for publish in sent:
-                publish.settle(_not_fsynced(self._valkey.name, error))
+                by_node.setdefault(node, []).append(publish)
+        for node, sent in by_node.items():
+            fence: tuple[str | int, ...] = ("PING",)
+            if any(publish.is_durable for publish in sent):
+                fence = ("WAITAOF", 1, 0, self._fsync_ms)
+            try:
+                node.send_with(partial(self._settle, node, sent), *fence)
+            except TwelvefoldError as error:
+                for publish in sent:
+                    publish.settle(_not_fsynced(self._valkey.name, error))
 
-    def _settle(self, publishes: list[_Publish], fence: Any) -> None:
-        unknown: list[_Publish] = []
+    def _command(self, publish: _Publish) -> tuple[Any, ...]:
+        script = ("EVAL", self._source) if publish.sends_source else ("EVALSHA", self._sha)
+        return (*script, *publish.args)
+
+    def _settle(self, node: Connection, publishes: list[_Publish], fence: Any) -> None:
+        again = [publish for publish in publishes if self._did_not_run(node, publish)]
         for publish in publishes:
             reply = publish.reply
-            if isinstance(reply, ReplyError) and reply.reply_code == "NOSCRIPT":
-                unknown.append(publish)
-            elif isinstance(reply, ReplyError) and reply.reply_code == "TOPICFULL":
+            if publish in again:
+                continue
+            if isinstance(reply, ReplyError) and reply.reply_code == "TOPICFULL":
                 publish.settle(TopicFullError(f"the topic is full: {reply.message}", retry_after_seconds=1.0))
             elif isinstance(reply, Exception):
                 publish.settle(reply)
             elif publish.is_durable and (problem := _not_fsynced(self._valkey.name, fence)):
                 publish.settle(problem)
             else:
-                publish.settle(reply or [])
-        if unknown:  # the server has forgotten the script: nothing ran
-            self._send(unknown, "EVAL", self._source)
+                publish.settle(reply)
+        if again:
+            self._send(again)
+
+    def _did_not_run(self, node: Connection, publish: _Publish) -> bool:
+        """Whether the server said so, and it is worth another try there or elsewhere."""
+        reply = publish.reply
+        if not isinstance(reply, ReplyError) or publish.tries >= _MAX_TRIES:
+            return False
+        publish.tries += 1
+        if reply.reply_code == "NOSCRIPT":
+            publish.sends_source = True
+            return True
+        return self._valkey.moved(reply, node)
 
 
 def _not_fsynced(engine: str, fence: Any) -> EngineUnavailableError | None:
@@ -223,11 +249,13 @@ def _not_fsynced(engine: str, fence: Any) -> EngineUnavailableError | None:
 
 
 async def _capabilities(valkey: Valkey) -> frozenset[Capability]:
-    capabilities = {Capability.ERASES, Capability.DEDUPLICATES, Capability.COUNTS_DELIVERIES}
-    info: bytes = await valkey.call("INFO", "persistence", "memory")
-    facts = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
-    if facts.get("aof_enabled") == "1":
-        capabilities.add(Capability.DURABLE)
-    if facts.get("maxmemory_policy", "noeviction") == "noeviction" or facts.get("maxmemory") == "0":
-        capabilities.add(Capability.RETAINS)
-    return frozenset(capabilities)
+    """What every server of it can do."""
+    capabilities = frozenset(Capability)
+    for node in valkey.nodes:
+        info: bytes = await node.call("INFO", "persistence", "memory")
+        facts = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
+        if facts.get("aof_enabled") != "1":
+            capabilities -= {Capability.DURABLE}
+        if facts.get("maxmemory_policy", "noeviction") != "noeviction" and facts.get("maxmemory") != "0":
+            capabilities -= {Capability.RETAINS}
+    return capabilities

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from twelvefold.engines.realtime.contract import OnGap, OnMessage
-from twelvefold.engines.valkey import Subscription, Valkey
+from twelvefold.engines.valkey import ClusterSubscription, Subscription, Valkey
 
 _log = structlog.get_logger("realtime")
 
@@ -49,7 +49,7 @@ class ValkeyPubSub:
     def __init__(self, valkey: Valkey, *, sharded: bool) -> None:
         self._valkey = valkey
         self._verb = "SPUBLISH" if sharded else "PUBLISH"
-        self._subscription: Subscription | None = None
+        self._subscription: Subscription | ClusterSubscription | None = None
         self._subscribers: dict[bytes, list[ChannelSubscriber]] = {}
         self._joining: dict[bytes, asyncio.Task[None]] = {}
         self.lost = 0
@@ -102,7 +102,7 @@ class ValkeyPubSub:
         await asyncio.gather(*self._joining.values(), return_exceptions=True)
 
     @property
-    def _listening(self) -> Subscription:
+    def _listening(self) -> Subscription | ClusterSubscription:
         assert self._subscription is not None
         return self._subscription
 
@@ -127,13 +127,19 @@ class ValkeyPubSub:
 
     def _deliver(self, channel: bytes, payload: bytes) -> None:
         for subscriber in tuple(self._subscribers.get(channel, ())):
-            _guarded(subscriber.on_message, payload)
+            try:
+                subscriber.on_message(payload)
+            except Exception:  # noqa: BLE001 one subscriber's bug must not reach the others
+                _log.exception("realtime.subscriber.failed")
 
     def _tell_gap(self) -> None:
         _log.warning("realtime.channel.gap", channels=len(self._subscribers))
         for subscribers in tuple(self._subscribers.values()):
             for subscriber in tuple(subscribers):
-                _guarded(subscriber.on_gap)
+                try:
+                    subscriber.on_gap()
+                except Exception:  # noqa: BLE001 as above
+                    _log.exception("realtime.subscriber.failed")
 
     def _published(self, reply: Any) -> None:
         if isinstance(reply, Exception):
@@ -142,11 +148,3 @@ class ValkeyPubSub:
 
 def _nothing(*_args: object) -> None:
     """Take the place of a subscriber that has left."""
-
-
-def _guarded(call: Callable[..., None], *args: Any) -> None:
-    """One subscriber's bug must not reach the others."""
-    try:
-        call(*args)
-    except Exception:  # noqa: BLE001 logged with its traceback
-        _log.exception("realtime.subscriber.failed")

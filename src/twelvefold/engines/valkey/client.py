@@ -13,20 +13,23 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 from twelvefold.engines.valkey.address import parse_address
+from twelvefold.engines.valkey.cluster import Cluster, Redirect
+from twelvefold.engines.valkey.cluster_subscription import ClusterSubscription
 from twelvefold.engines.valkey.connection import Connection
+from twelvefold.engines.valkey.errors import ReplyError
 from twelvefold.engines.valkey.script import Script
 from twelvefold.engines.valkey.subscription import OnGap, OnMessage, Subscription
 from twelvefold.engines.valkey.wire import Value
 
 
 class Valkey:
-    """A client for one server. `open` makes it.
+    """A client for one server or one cluster. `open` makes it.
 
     `send_with(callback, *args)`, `send(*args)` and `call(*args)` are the
     connection's own methods; see `Pipeline`.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection | Cluster) -> None:
         self._connection = connection
         # Bound here, not delegated: a further call would cost a tenth of a command.
         self.send_with = connection.send_with
@@ -37,10 +40,12 @@ class Valkey:
         """Connect to `unix:///path`, `valkey://[user:password@]host[:port][/database]` or `…?cluster=true`.
 
         Raises:
-            EngineUnavailableError: nothing answers there within the deadline.
+            EngineUnavailableError: nothing answers there within the deadline, or a second if that is more.
             ConfigurationError: the URL cannot be used, or the server does not let us in.
         """
-        connection = Connection(parse_address(url), name=name, deadline_seconds=deadline_seconds)
+        address = parse_address(url)
+        kind = Cluster if address.cluster else Connection
+        connection = kind(address, name=name, deadline_seconds=deadline_seconds)
         await connection.open()
         return cls(connection)
 
@@ -74,7 +79,7 @@ class Valkey:
         *,
         on_gap: OnGap,
         sharded: bool = False,
-    ) -> Subscription:
+    ) -> Subscription | ClusterSubscription:
         """Receive what is published to `channels`, on a connection of its own, at most once.
 
         Args:
@@ -84,15 +89,42 @@ class Valkey:
             sharded: use channels that live in one slot each (SPUBLISH), which scale with a cluster.
         """
         connection = self._connection
+        names = [channel.encode() if isinstance(channel, str) else channel for channel in channels]
+        if isinstance(connection, Cluster):
+            return await ClusterSubscription.open(
+                connection, names, on_message, on_gap=on_gap, sharded=sharded
+            )
         return await Subscription.open(
             connection.address,
-            [channel.encode() if isinstance(channel, str) else channel for channel in channels],
+            names,
             on_message,
             on_gap=on_gap,
             name=connection.name,
             deadline_seconds=connection.deadline_seconds,
             sharded=sharded,
         )
+
+    @property
+    def nodes(self) -> list[Connection]:
+        """A connection for each server that holds keys."""
+        connection = self._connection
+        return list(connection.primaries) if isinstance(connection, Cluster) else [connection]
+
+    def node_of(self, key: bytes) -> Connection:
+        """The connection to the server that has `key` now, for commands that must go there together.
+
+        What it replies is not followed: on `ReplyError` with MOVED, call `moved` and begin again.
+        """
+        connection = self._connection
+        return connection.node_of(key) if isinstance(connection, Cluster) else connection
+
+    def moved(self, error: ReplyError, asked: Connection) -> bool:
+        """Learn from an error reply of `node_of`'s connection; whether the key has another node now."""
+        redirect = Redirect.of(error)
+        if redirect is None or redirect.is_ask or not isinstance(self._connection, Cluster):
+            return False
+        self._connection.follow(redirect, asked)
+        return True
 
     async def wait_connected(self, deadline_seconds: float) -> None:
         """Wait until calls are taken (again). Raises `EngineUnavailableError` after the deadline."""

@@ -21,6 +21,9 @@ from twelvefold.kernel.errors import ConfigurationError, EngineUnavailableError,
 from twelvefold.kernel.retry import Backoff
 
 RECONNECT = Backoff(first_seconds=0.02, cap_seconds=0.5)
+_MIN_DIAL_SECONDS = 1.0
+"""A caller in a hurry still gives the server time to accept and to let it in."""
+
 _STEADY_SECONDS = 1.0
 """A connection that lived this long had a working server; its end restarts the backoff."""
 
@@ -50,12 +53,13 @@ class Connection(Pipeline):
     Args:
         address: where, and how to enter.
         name: of the engine; also the connection's name on the server.
-        deadline_seconds: for each command, and for dialling with its handshake.
+        deadline_seconds: for each command; dialling with its handshake has it too, and at least a second.
     """
 
     def __init__(self, address: Address, *, name: str, deadline_seconds: float, **limits: int) -> None:
         super().__init__(name, deadline_seconds=deadline_seconds, **limits)
         self.address = address
+        self.dial_seconds = max(deadline_seconds, _MIN_DIAL_SECONDS)
         self.endpoint: _Endpoint | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._waiters: set[asyncio.Future[None]] = set()
@@ -64,7 +68,7 @@ class Connection(Pipeline):
         """Connect now, and keep connected from then on.
 
         Raises:
-            EngineUnavailableError: the server cannot be reached within the deadline.
+            EngineUnavailableError: the server cannot be reached in `dial_seconds`.
             ConfigurationError: it was reached and does not let us in, or is too old.
         """
         await self._dial()
@@ -144,14 +148,14 @@ class Connection(Pipeline):
 
     async def _dial(self) -> None:
         try:
-            async with asyncio.timeout(self.deadline_seconds):
+            async with asyncio.timeout(self.dial_seconds):
                 transport, endpoint = await self._connect()
                 self.endpoint = endpoint
                 self.attach(transport)
                 await self._shake_hands()
                 await self.on_ready()
         except TimeoutError:
-            self.broken(f"{self.address} did not answer in {self.deadline_seconds:g} s")
+            self.broken(f"{self.address} did not answer in {self.dial_seconds:g} s")
             raise EngineUnavailableError(self.name, self._fault) from None
         except OSError as error:
             self.broken(f"{self.address}: {error.strerror or error}")

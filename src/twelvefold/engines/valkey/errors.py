@@ -46,12 +46,6 @@ class CrossSlotError(InvalidInputError):
     code = "valkey_cross_slot"
 
 
-class ScriptError(ReplyError):
-    """A script failed on the server."""
-
-    code = "valkey_script"
-
-
 def reply_error_factory(engine: str) -> Callable[[str], Exception]:
     """A function that turns the text of an error reply into its exception, for a `hiredis.Reader`."""
 

@@ -53,7 +53,7 @@ class Batch:
         """Take out what is late; its places stay taken, so that late replies are dropped in step."""
         late_ones = [entry for entry in self.entries if type(entry) is not Timed]
         self.deadline = NEVER
-        kept = [entry if type(entry) is Timed else _drop for entry in self.entries]
+        kept = [entry if type(entry) is Timed else drop for entry in self.entries]
         self.entries.clear()
         self.entries.extend(kept)
         return late_ones
@@ -89,5 +89,5 @@ def late(engine: str, deadline_seconds: float) -> EngineUnavailableError:
     return EngineUnavailableError(engine, f"no reply in {deadline_seconds:g} s; the command may have run")
 
 
-def _drop(_reply: Any) -> None:
+def drop(_reply: Any) -> None:
     """Stand in for an entry that has been answered already."""

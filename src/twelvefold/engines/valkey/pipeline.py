@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import structlog
 
 from twelvefold.engines.valkey.errors import reply_error_factory
-from twelvefold.engines.valkey.flight import NEVER, Batch, Entry, Timed, answer, late, report_failure
+from twelvefold.engines.valkey.flight import NEVER, Batch, Entry, Timed, answer, drop, late, report_failure
 from twelvefold.engines.valkey.wire import CRLF, HEADS, NOT_YET, Push, Value, encode, encode_into, make_reader
 from twelvefold.kernel.errors import EngineUnavailableError, OverloadedError, TooLargeError, TwelvefoldError
 
@@ -59,6 +59,7 @@ class Pipeline:
         self.name = name
         self.deadline_seconds = deadline_seconds
         self._loop = asyncio.get_running_loop()
+        self._future_type = type(self._loop.create_future())
         self._max_in_flight = max_in_flight
         self._max_in_flight_bytes = max_in_flight_bytes
         self._transport: Transport | None = None
@@ -120,6 +121,21 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 raised by the await below; here it only stops the timer
             timed(error)
         return await future
+
+    def send_asking(self, callback: Entry, *args: Value) -> None:
+        """Like `send_with`, right behind an ASKING: to a node that is taking the key's slot over."""
+        if len(self._entries) + 1 >= self._room:
+            raise self._refusal()
+        self._pieces.append(encode(("ASKING",)))
+        if not self._entries:
+            self._loop.call_soon(self._flush)
+        self._entries.append(drop)
+        try:
+            self.send_with(callback, *args)
+        except Exception:
+            self._entries.pop()
+            self._pieces.pop()
+            raise
 
     def _encode(self, args: tuple[Value, ...]) -> None:
         size_bytes = encode_into(self._pieces, args)
@@ -193,7 +209,7 @@ class Pipeline:
 
     def _drain(self, gets: Callable[[], Any]) -> None:
         popleft = self._advance()
-        future_type = asyncio.Future
+        future_type = self._future_type
         while True:
             reply = gets()
             if reply is NOT_YET:

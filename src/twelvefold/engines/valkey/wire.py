@@ -109,10 +109,11 @@ def _refuse_unshared(args: tuple[Value, ...]) -> None:
 
 
 def _encode_slowly(args: tuple[Value, ...]) -> bytes:
-    return _pack(tuple(_as_bytes(value) for value in args))
+    return _pack(tuple(as_bytes(value) for value in args))
 
 
-def _as_bytes(value: Value) -> bytes:
+def as_bytes(value: Value) -> bytes:
+    """A value as it is sent. Raises `TypeError` for what is not a `Value`."""
     if isinstance(value, bool) or not isinstance(value, bytes | str | int | float | bytearray | memoryview):
         raise TypeError(
             f"a command is made of bytes, str, int and float, not {type(value).__name__}: convert it first"

@@ -47,7 +47,7 @@ class ClickContext(Protocol):
         r"""The head as sent after the target: `b" HTTP/1.1\r\nHost: …\r\n…"`."""
 
 
-class StoredContext(msgspec.Struct, frozen=True, array_like=True):
+class StoredContext(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A context as it comes back from a batch."""
 
     client: str

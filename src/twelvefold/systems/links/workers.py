@@ -52,6 +52,8 @@ class ClickWorker:
         self._watches = watches
         self._clock = clock
         self.counted = 0
+        self.lag = 0
+        """Batches that wait, as of the last turn; for the overview."""
 
     async def run(self) -> None:
         """Work until cancelled; trouble is waited out, never skipped over."""
@@ -71,6 +73,7 @@ class ClickWorker:
         entries = list(entries) or list(await self._consumer.fetch(FETCH_BATCHES, FETCH_SECONDS))
         if entries:
             await self.count(entries)
+        self.lag = await self._consumer.lag()
 
     async def count(self, entries: Sequence[Entry]) -> None:
         """Count a few batches, whatever of them was counted before, and take them off the log."""

@@ -39,46 +39,43 @@ const hour = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit",
 const day = new Intl.DateTimeFormat("en", { month: "short", day: "numeric" });
 const dayHour = new Intl.DateTimeFormat("en", { month: "short", day: "numeric", hour: "2-digit", hourCycle: "h23" });
 
-export function Clicks(props: { link: Link; onTotal: (clicks: number) => void }): JSX.Element {
+export function Clicks(props: { link: Link; onCounted: () => void }): JSX.Element {
   const [stale, setStale] = createSignal(0);
   let waiting: number | undefined;
   onCleanup(() => clearTimeout(waiting));
-  const counted = (total: number) => {
-    props.onTotal(total);
+  const came = () => {
     waiting ??= window.setTimeout(() => {
       waiting = undefined;
       setStale((times) => times + 1);
+      props.onCounted();
     }, REFRESH_AFTER_MS);
   };
   return (
     <div class="stack">
-      <Live link={props.link} onTotal={counted} />
+      <Live link={props.link} onClicks={came} />
       <Past link={props.link} stale={stale()} />
     </div>
   );
 }
 
-function Live(props: { link: Link; onTotal: (clicks: number) => void }): JSX.Element {
+function Live(props: { link: Link; onClicks: () => void }): JSX.Element {
   const opened = Math.floor(Date.now() / 1000 / STEP_SECONDS) * STEP_SECONDS;
   const counts = new Map<number, number>();
   const [now, setNow] = createSignal(opened);
   const [latest, setLatest] = createSignal<Click[]>([]);
   const [watching, setWatching] = createSignal<Watching>("off");
-  let known = props.link.clicks;
 
   const step = () => Math.floor(Date.now() / 1000 / STEP_SECONDS) * STEP_SECONDS;
   const timer = setInterval(() => !document.hidden && setNow(step()), 1000);
   onCleanup(() => clearInterval(timer));
   watchClicks(props.link, {
     onState: setWatching,
-    onClicks: (event) => {
-      const people = event.clicks.filter((click) => !click.bot);
-      const grown = Math.max(people.length, event.total - known);
-      known = Math.max(known, event.total);
-      counts.set(step(), (counts.get(step()) ?? 0) + grown);
+    onClicks: (clicks, counted) => {
+      const people = clicks.filter((click) => !click.bot);
+      counts.set(step(), (counts.get(step()) ?? 0) + counted);
       setNow(step());
       setLatest((before) => [...people.toReversed(), ...before].slice(0, LATEST));
-      props.onTotal(known);
+      props.onClicks();
     },
   });
   const columns = createMemo(

@@ -24,7 +24,7 @@ export function Import(props: { onClose: () => void }): JSX.Element {
   const [step, setStep] = createSignal<Step>({ kind: "choose", error: null });
   const [name, setName] = createSignal("");
   const [items, setItems] = createSignal<Item[]>([]);
-  const [dedupe, setDedupe] = createSignal(true);
+  const [dedupe, setDedupe] = createSignal(false);
   const [done, setDone] = createSignal(0);
   const [made, setMade] = createSignal(0);
   const [bad, setBad] = createSignal<BadLine[]>([]);
@@ -57,7 +57,8 @@ export function Import(props: { onClose: () => void }): JSX.Element {
       const batch = items().slice(done(), done() + size);
       const started = performance.now();
       try {
-        const body = batch.map(({ input }) => (dedupe() ? { ...input, dedupe: true } : input));
+        // What brings its own alias is found by it, not by its address.
+        const body = batch.map(({ input }) => (dedupe() && !input.alias ? { ...input, dedupe: true } : input));
         take(batch, (await send<BulkAnswer>("POST", "/v1/links/bulk", body)).data);
       } catch (error) {
         if (await waited(error)) continue;
@@ -114,7 +115,7 @@ export function Import(props: { onClose: () => void }): JSX.Element {
             </p>
             <CheckField
               label="Reuse existing links"
-              hint="An address that has a link keeps it. Then an interrupted import can be run again without doubles."
+              hint="An address that has a link keeps it, so a file can be brought in twice without doubles. Slower."
               checked={dedupe()}
               onCheck={setDedupe}
             />

@@ -32,6 +32,10 @@ export function LinkSheet(props: { code: string; onClose: () => void }): JSX.Ele
     mutate(now);
     announce({ kind: "changed", link: now });
   };
+  const recount = async () => {
+    const now = await refetch();
+    if (now) announce({ kind: "changed", link: now });
+  };
   const known = () => (link.error ? undefined : link.latest);
   return (
     <Dialog
@@ -56,7 +60,7 @@ export function LinkSheet(props: { code: string; onClose: () => void }): JSX.Ele
               <Tabs label="About this link" tabs={TABS} chosen={tab()} onChoose={setTab}>
                 <Switch>
                   <Match when={tab() === "clicks"}>
-                    <Clicks link={one()} onTotal={(clicks) => changed({ ...one(), clicks })} />
+                    <Clicks link={one()} onCounted={() => void recount()} />
                   </Match>
                   <Match when={tab() === "edit"}>
                     <Edit

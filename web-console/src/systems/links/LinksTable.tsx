@@ -179,10 +179,16 @@ export function LinksTable(): JSX.Element {
 
 function Filters(props: { filter: Filter }): JSX.Element {
   let timer: number | undefined;
+  let typed: Partial<Record<keyof Filter, string | null>> = {};
   onCleanup(() => clearTimeout(timer));
+  const apply = () => {
+    setQuery(typed, { replace: true });
+    typed = {};
+  };
   const soon = (name: keyof Filter, text: string) => {
+    typed[name] = text.trim() || null;
     clearTimeout(timer);
-    timer = window.setTimeout(() => setQuery({ [name]: text.trim() || null }, { replace: true }), TYPING_PAUSE_MS);
+    timer = window.setTimeout(apply, TYPING_PAUSE_MS);
   };
   return (
     <div class="filters" role="search" aria-label="Filter the links">

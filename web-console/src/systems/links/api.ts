@@ -84,8 +84,10 @@ export interface Click {
 
 export interface ClicksEvent {
   at: string;
+  /** Some of the newest; `counted` says how many there were, bots apart. */
   clicks: Click[];
-  total: number;
+  counted: number;
+  bots: number;
 }
 
 export interface Totals {

@@ -1,15 +1,17 @@
 // Clicks of one link as they happen: server-sent events, or, where they do not get through, a look every five
-// seconds. Quiet while the tab is hidden.
+// seconds. Quiet while the tab is hidden. What came while nobody listened is in the counts, not in the stream, so
+// each (re)opening tells the page to read the counts again.
 import { onCleanup, onMount } from "solid-js";
 import { get } from "../../api/http";
-import { type ClicksEvent, type Link, linkPath } from "./api";
+import { type Click, type ClicksEvent, type Link, linkPath } from "./api";
 
 const POLL_MS = 5000;
 
 export type Watching = "stream" | "polling" | "off";
 
 export interface Watch {
-  onClicks: (event: ClicksEvent) => void;
+  /** `counted` clicks by people came, some of which are told one by one. */
+  onClicks: (clicks: Click[], counted: number) => void;
   onState: (state: Watching) => void;
 }
 
@@ -19,29 +21,32 @@ export function watchClicks(link: Link, watch: Watch): void {
   let timer: number | undefined;
   let total = link.clicks;
 
-  const poll = async () => {
+  const look = async () => {
     try {
       const now = await get<Link>(path);
-      if (now.clicks > total) watch.onClicks({ at: new Date().toISOString(), clicks: [], total: now.clicks });
+      const grown = now.clicks - total;
       total = now.clicks;
+      if (grown > 0) watch.onClicks([], grown);
     } catch {
-      // The banner of the frame says that the server is away; the next look may find it back.
+      // The frame's banner says that the server is away; the next look may find it back.
     }
   };
   const startPolling = () => {
     watch.onState("polling");
     clearInterval(timer);
-    timer = window.setInterval(() => void poll(), POLL_MS);
+    timer = window.setInterval(() => void look(), POLL_MS);
   };
   const start = () => {
     stop();
     const opened = new EventSource(`${path}/live`);
     source = opened;
-    opened.addEventListener("open", () => watch.onState("stream"));
+    opened.addEventListener("open", () => {
+      watch.onState("stream");
+      watch.onClicks([], 0);
+    });
     opened.addEventListener("clicks", (message) => {
       const event = JSON.parse((message as MessageEvent<string>).data) as ClicksEvent;
-      total = event.total ?? total + event.clicks.length;
-      watch.onClicks({ ...event, total });
+      watch.onClicks(event.clicks, event.counted);
     });
     opened.addEventListener("error", () => {
       // While the browser reconnects by itself it is CONNECTING; CLOSED means it has given up.

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router, delete, get, patch, post
-from litestar.params import Parameter
+from litestar.params import JSONBody, QueryParameter
 
 from twelvefold.kernel.clock import to_ms
 from twelvefold.kernel.errors import InvalidInputError, MalformedRequestError, TwelvefoldError
@@ -42,7 +42,7 @@ def link_routes(links: Links, stats: ClickStats) -> Router:
     read, write = [requires("links:read")], [requires("links:write")]
 
     @post("/", guards=write, summary="Create a link")
-    async def create(request: Ask, data: LinkRequest) -> Response[LinkView]:
+    async def create(request: Ask, data: JSONBody[LinkRequest]) -> Response[LinkView]:
         link = await links.create(principal_of(request).tenant_id, data.to_contract())
         return Response(LinkView.of(link), status_code=200 if link.existed else 201)
 
@@ -58,11 +58,11 @@ def link_routes(links: Links, stats: ClickStats) -> Router:
     @get("/", guards=read, summary="List and search links")
     async def list_links(
         request: Ask,
-        q: Annotated[str | None, Parameter(max_length=200)] = None,
-        tag: Annotated[str | None, Parameter(max_length=50)] = None,
-        in_state: Annotated[State | None, Parameter(query="state")] = None,
-        cursor: Annotated[str | None, Parameter(max_length=100)] = None,
-        limit: Annotated[int, Parameter(ge=1, le=500)] = 50,
+        q: Annotated[str | None, QueryParameter(max_length=200)] = None,
+        tag: Annotated[str | None, QueryParameter(max_length=50)] = None,
+        in_state: Annotated[State | None, QueryParameter(name="state")] = None,
+        cursor: Annotated[str | None, QueryParameter(max_length=100)] = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=500)] = 50,
     ) -> LinkList:
         page = await links.list(
             principal_of(request).tenant_id, text=q, tag=tag, state=in_state, cursor=cursor, limit=limit
@@ -80,7 +80,7 @@ def link_routes(links: Links, stats: ClickStats) -> Router:
         return LinkView.of(await links.get(principal_of(request).tenant_id, code, domain))
 
     @patch("/{code:str}", guards=write, summary="Change a link")
-    async def change(request: Ask, code: Code, data: LinkPatch, domain: OwnHost = None) -> LinkView:
+    async def change(request: Ask, code: Code, data: JSONBody[LinkPatch], domain: OwnHost = None) -> LinkView:
         try:
             wanted = data.to_contract()
         except ValueError as error:
@@ -110,7 +110,7 @@ def link_routes(links: Links, stats: ClickStats) -> Router:
         request: Ask,
         code: Code,
         domain: OwnHost = None,
-        scale: Annotated[int, Parameter(ge=1, le=32)] = 8,
+        scale: Annotated[int, QueryParameter(ge=1, le=32)] = 8,
     ) -> bytes:
         link = await links.get(principal_of(request).tenant_id, code, domain)
         return qr_png(link.short_url, scale)
@@ -120,7 +120,7 @@ def link_routes(links: Links, stats: ClickStats) -> Router:
         request: Ask,
         code: Code,
         domain: OwnHost = None,
-        from_: Annotated[datetime | None, Parameter(query="from")] = None,
+        from_: Annotated[datetime | None, QueryParameter(name="from")] = None,
         to: datetime | None = None,
         interval: Interval = "day",
         group: Facet | None = None,

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from litestar import Request, Router, delete, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, JSONBody, PathParameter, QueryParameter
 
 from twelvefold.kernel.errors import InvalidInputError
 from twelvefold.kernel.ids import SnowflakeGenerator, decode
@@ -18,6 +18,7 @@ from twelvefold.systems.links.routes.forms import (
 from twelvefold.systems.links.service.abuse import Abuse
 from twelvefold.systems.links.service.domains import Domains
 from twelvefold.systems.links.service.pastes import Pastes
+from twelvefold.systems.links.service.signatures import Signatures
 from twelvefold.web.guard import principal_of, requires
 from twelvefold.web.moments import rfc3339
 
@@ -33,7 +34,7 @@ def domain_routes(domains: Domains) -> Router:
         return {"items": [DomainView(str(each.id), each.host, each.ignore_case) for each in found]}
 
     @post("/", guards=[requires("links:admin")], summary="Serve codes under a host of your own")
-    async def add_domain(request: Ask, data: DomainRequest) -> DomainView:
+    async def add_domain(request: Ask, data: JSONBody[DomainRequest]) -> DomainView:
         made = await domains.add(principal_of(request).tenant_id, data.host, ignore_case=data.ignore_case)
         return DomainView(str(made.id), made.host, made.ignore_case)
 
@@ -48,11 +49,11 @@ def abuse_routes(abuse: Abuse) -> Router:
         return {"items": sorted(await abuse.blocked(principal_of(request).tenant_id))}
 
     @post("/blocked", guards=[requires("links:admin")], summary="Block a host and what is below it")
-    async def block(request: Ask, data: HostRequest) -> dict[str, str]:
+    async def block(request: Ask, data: JSONBody[HostRequest]) -> dict[str, str]:
         return {"host": await abuse.block(principal_of(request).tenant_id, data.host)}
 
     @delete("/blocked/{host:str}", guards=[requires("links:admin")], summary="Unblock a host")
-    async def unblock(request: Ask, host: str) -> None:
+    async def unblock(request: Ask, host: FromPath[str]) -> None:
         await abuse.unblock(principal_of(request).tenant_id, host)
 
     @get("/reports", guards=[requires("links:read")], summary="What visitors complain about")
@@ -73,11 +74,26 @@ def abuse_routes(abuse: Abuse) -> Router:
     return Router("/v1/links", route_handlers=[blocked, block, unblock, reports], tags=["Links"])
 
 
+def signature_routes(signatures: Signatures) -> Router:
+    """What YOURLS clients sign with."""
+
+    @post(
+        "/yourls-signature",
+        guards=[requires("links:write")],
+        status_code=200,
+        summary="A token for YOURLS clients",
+    )
+    async def signature(request: Ask) -> dict[str, str]:
+        return {"signature": await signatures.token_of(principal_of(request))}
+
+    return Router("/v1/links", route_handlers=[signature], tags=["Links"])
+
+
 def paste_routes(pastes: Pastes) -> Router:
     """Texts under codes."""
 
     @post("/", guards=[requires("links:write")], summary="Keep a text under a code")
-    async def create_paste(request: Ask, data: PasteRequest) -> PasteView:
+    async def create_paste(request: Ask, data: JSONBody[PasteRequest]) -> PasteView:
         return PasteView.of(await pastes.create(principal_of(request).tenant_id, data.to_contract()))
 
     return Router("/v1/pastes", route_handlers=[create_paste], tags=["Pastes"])
@@ -87,11 +103,11 @@ def id_routes(ids: SnowflakeGenerator) -> Router:
     """Unique ids."""
 
     @post("/", guards=[requires("links:write")], status_code=200, summary="Unique, time-ordered ids")
-    async def make_ids(count: Annotated[int, Parameter(ge=1, le=4096)] = 1) -> dict[str, list[str]]:
+    async def make_ids(count: Annotated[int, QueryParameter(ge=1, le=4096)] = 1) -> dict[str, list[str]]:
         return {"ids": [str(snowflake) for snowflake in ids.make_many(count)]}
 
     @get("/{snowflake:str}", guards=[requires("links:read")], summary="What an id says about its making")
-    async def take_apart(snowflake: Annotated[str, Parameter(max_length=20)]) -> IdView:
+    async def take_apart(snowflake: Annotated[str, PathParameter(max_length=20)]) -> IdView:
         if not (snowflake.isascii() and snowflake.isdigit()):
             raise InvalidInputError("an id is a number", field="id")
         parts = decode(int(snowflake))

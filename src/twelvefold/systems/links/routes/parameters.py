@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from litestar.params import Parameter
+from litestar.params import PathParameter, QueryParameter
 
-Code = Annotated[str, Parameter(description="The link's code or alias.", max_length=64)]
+Code = Annotated[str, PathParameter(description="The link's code or alias.", max_length=64)]
 OwnHost = Annotated[
     str | None,
-    Parameter(query="domain", description="One of your own hosts; else the server's.", max_length=260),
+    QueryParameter(name="domain", description="One of your own hosts; else the server's.", max_length=260),
 ]

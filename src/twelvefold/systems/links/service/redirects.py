@@ -67,6 +67,8 @@ class Redirects:
         self.record = record
         self._tries_a_minute = tries_a_minute
         self._draw = draw
+        self.counted = 0
+        """Clicks that this path has recorded since the start."""
 
     async def destination(self, domain: Domain, code: str) -> Destination:
         """What a code leads to if it is alive. Raises `LinkNotFoundError` or `LinkGoneError`."""
@@ -100,6 +102,7 @@ class Redirects:
         if destination.rules:
             url = choose(url, destination.rules, visitor(), self._draw())
         if counted:
+            self.counted += 1
             self.record((self._clock.now_ms() / 1000, destination.link_id, context))
         return Followed(destination.redirect, with_query(url, query))
 

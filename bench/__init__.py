@@ -1,0 +1,1 @@
+"""Measurements of each system beside its best peer and the physical limit. `python -m bench links`."""

@@ -1,0 +1,1 @@
+"""Links beside nginx, nginx + Lua + Redis, Kutt and YOURLS."""

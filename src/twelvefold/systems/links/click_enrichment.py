@@ -1,0 +1,379 @@
+"""Batches of clicks into facts, hourly counts and visitors, a column at a time.
+
+Invariant: every click becomes exactly one fact; a click of a person adds one to each dimension of its hour,
+one of a program adds one to `bots` and nothing else. The address ends here: what goes on is a keyed hash
+(see `visitors`). Python's loops run over contexts, and only to split them; header lines are looked up in C
+and all else is numpy.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import IntEnum
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from twelvefold.systems.links.click_codec import ClickBatch, StoredContext
+from twelvefold.systems.links.user_agents import read_agent
+from twelvefold.systems.links.visitors import Words, hash_key, sip_hash
+from twelvefold.systems.links.visits import HeaderLines, Kind, VisitReader, client_address
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+Integers = NDArray[np.int64]
+
+
+class ClickFact(msgspec.Struct, frozen=True):
+    """A row of raw facts. `visitor` is the low 64 bits of the keyed hash, 0 for programs."""
+
+    ts_ms: int
+    link_id: int
+    country: str
+    referrer: str
+    device: str
+    browser: str
+    os: str
+    language: str
+    bot: bool
+    preview: bool
+    visitor: int
+
+
+class Dimension(IntEnum):
+    """What is counted by the hour. `CLICKS`, `BOTS` have the one value ""."""
+
+    CLICKS = 0
+    COUNTRY = 1
+    REFERRER = 2
+    DEVICE = 3
+    BROWSER = 4
+    OS = 5
+    BOTS = 6
+
+
+class Coded(msgspec.Struct, frozen=True):
+    """Text as numbers: row `i` is `values[codes[i]]`."""
+
+    codes: NDArray[np.int32]
+    values: list[str]
+
+    def decoded(self) -> list[str]:
+        """One string a row."""
+        return list(np.array(self.values, dtype=object)[self.codes]) if self.values else []
+
+
+class HourlyCounts(msgspec.Struct, frozen=True):
+    """Rows `(link_id, hour_ms, dimension, value, clicks)` as columns, by dimension, link, hour and value.
+
+    Each combination of the first four comes once.
+    """
+
+    link_ids: Integers
+    hours_ms: Integers
+    dimensions: NDArray[np.int16]
+    values: Coded
+    clicks: Integers
+
+    def rows(self) -> Iterator[tuple[int, int, int, str, int]]:
+        """The rows as Python tuples."""
+        return zip(
+            self.link_ids.tolist(),
+            self.hours_ms.tolist(),
+            self.dimensions.tolist(),
+            self.values.decoded(),
+            self.clicks.tolist(),
+            strict=True,
+        )
+
+
+class DailyVisitors(msgspec.Struct, frozen=True, gc=False):
+    """Hashes of a link's visitors on one day (UTC), possibly repeated; for `add_to_sketch`."""
+
+    link_id: int
+    day_ms: int
+    hashes: list[int]
+
+
+class Enriched(msgspec.Struct, frozen=True):
+    """What became of some batches; columns have one entry a click, in the order of arrival."""
+
+    ts_ms: Integers
+    link_ids: Integers
+    texts: dict[str, Coded]
+    bot: NDArray[np.bool_]
+    preview: NDArray[np.bool_]
+    visitors: Integers
+
+    def __len__(self) -> int:
+        return len(self.ts_ms)
+
+    def columns(self) -> Mapping[str, Any]:
+        """Columns for the table of `ClickFact`."""
+        return {
+            "ts_ms": self.ts_ms,
+            "link_id": self.link_ids,
+            **self.texts,
+            "bot": self.bot,
+            "preview": self.preview,
+            "visitor": self.visitors,
+        }
+
+    def facts(self, rows: slice | Integers = slice(None)) -> list[ClickFact]:
+        """Some clicks as objects, for showing."""
+        texts = [
+            np.array(self.texts[name].values, dtype=object)[self.texts[name].codes[rows]] for name in _TEXTS
+        ]
+        columns = (
+            self.ts_ms[rows].tolist(),
+            self.link_ids[rows].tolist(),
+            *texts,
+            self.bot[rows].tolist(),
+            self.preview[rows].tolist(),
+            self.visitors[rows].tolist(),
+        )
+        return [ClickFact(*row) for row in zip(*columns, strict=True)]
+
+    def hourly(self) -> HourlyCounts:
+        """Count people's clicks by link, hour and each dimension, and programs' clicks as `BOTS`."""
+        return _hourly(self)
+
+    def daily_visitors(self) -> list[DailyVisitors]:
+        """People's hashes by link and day."""
+        return _daily_visitors(self)
+
+
+_OF_AGENTS = ("device", "browser", "os")
+_TEXTS = ("country", "referrer", "device", "browser", "os", "language")
+_COUNTED = {
+    Dimension.COUNTRY: "country",
+    Dimension.REFERRER: "referrer",
+    Dimension.DEVICE: "device",
+    Dimension.BROWSER: "browser",
+    Dimension.OS: "os",
+}
+
+
+class Enricher:
+    """Turns batches into columns.
+
+    Args:
+        reader: reads heads and addresses.
+        key_of_day: a secret for a day, counted from 1970-01-01 UTC. Random keys that are
+            thrown away after their day make yesterday's hashes meaningless to everybody.
+    """
+
+    def __init__(self, reader: VisitReader, key_of_day: Callable[[int], bytes]) -> None:
+        self._reader = reader
+        self._key_of_day = key_of_day
+
+    def enrich(self, batches: Sequence[ClickBatch]) -> Enriched:
+        """All clicks of `batches`, in order."""
+        ts_ms = np.rint(_joined([batch.timestamps for batch in batches], np.float64) * 1000).astype(np.int64)
+        link_ids = _joined([batch.link_ids for batch in batches], np.int64)
+        starts = np.cumsum([0, *(len(batch.contexts) for batch in batches)])
+        indices = _joined([batch.context_indices for batch in batches], np.uint32).astype(np.int64)
+        indices += np.repeat(starts[:-1], [len(batch) for batch in batches])
+        contexts = self._contexts([context for batch in batches for context in batch.contexts])
+        people = ~(contexts.bot | contexts.preview)[indices]
+        return Enriched(
+            ts_ms=ts_ms,
+            link_ids=link_ids,
+            texts={name: Coded(coded.codes[indices], coded.values) for name, coded in contexts.texts.items()},
+            bot=contexts.bot[indices],
+            preview=contexts.preview[indices],
+            visitors=self._visitors(ts_ms, link_ids, indices, contexts.digests, people),
+        )
+
+    def _contexts(self, contexts: Sequence[StoredContext]) -> "_Contexts":
+        reader = self._reader
+        reader.make_room()
+        said = _Said([context.tail for context in contexts], reader.lines)
+        clients = [context.client for context in contexts]
+        if reader.trusted_hops:
+            for n, forwarded in said.forwarded.items():
+                clients[n] = client_address(clients[n], forwarded, reader.trusted_hops)
+        addresses = np.fromiter(map(reader.addresses.__getitem__, clients), np.int64, len(clients))
+        countries = np.array(reader.addresses.country_codes, dtype=np.int32)[addresses]
+        address_digests = np.array(reader.addresses.digests, dtype=np.uint64).reshape(-1, 2)[addresses]
+        agents, agent_of = said.first(Kind.AGENT, read_agent(""))
+        by_agent = {name: _coded([getattr(agent, name) for agent in agents]) for name in _OF_AGENTS}
+        preview = np.array([agent.preview for agent in agents], dtype=np.bool_)[agent_of]
+        preview[said.who_has(Kind.PREVIEW)] = True
+        return _Contexts(
+            texts={
+                "country": Coded(countries, list(reader.addresses.countries)),
+                "referrer": _recoded(*said.first(Kind.REFERRER, "")),
+                "language": _recoded(*said.first(Kind.LANGUAGE, "")),
+                **{name: Coded(coded.codes[agent_of], coded.values) for name, coded in by_agent.items()},
+            },
+            bot=np.array([agent.bot for agent in agents], dtype=np.bool_)[agent_of],
+            preview=preview,
+            digests=np.hstack([address_digests, _words([agent.digest for agent in agents])[agent_of]]),
+        )
+
+    def _visitors(
+        self,
+        ts_ms: Integers,
+        link_ids: Integers,
+        indices: Integers,
+        digests: Words,
+        people: NDArray[np.bool_],
+    ) -> Integers:
+        visitors = np.zeros(len(ts_ms), dtype=np.int64)
+        days = ts_ms // DAY_MS
+        for day in np.unique(days[people]).tolist():
+            chosen = np.flatnonzero(people & (days == day))
+            words = [link_ids[chosen].view(np.uint64), *digests[indices[chosen]].T]
+            visitors[chosen] = sip_hash(hash_key(self._key_of_day(day)), words).view(np.int64)
+        return visitors
+
+
+class _Contexts(msgspec.Struct, frozen=True):
+    """What contexts say, one entry a context; `digests` are two words for the address, two for the agent."""
+
+    texts: dict[str, Coded]
+    bot: NDArray[np.bool_]
+    preview: NDArray[np.bool_]
+    digests: Words
+
+
+class _Said:
+    """The lines of many heads that say something about a visit.
+
+    All heads are joined to one text, and only lines that begin right are cut out of it: two thirds of a
+    browser's lines speak of nothing here, and making no object of them halves the time. `forwarded` has what
+    X-Forwarded-For says in each head that has it, several lines as one.
+    """
+
+    def __init__(self, tails: Sequence[bytes], known: HeaderLines) -> None:
+        text = b"\n".join((b"", *tails, b"\0" * 8))
+        ends = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == ord("\n"))
+        # Every 8 bytes of the text as one number: an overlapping view. Letters are made lower case.
+        eights = np.ndarray((len(text) - 7,), dtype="<u8", buffer=text, strides=(1,))
+        beginnings = eights[ends[:-1] + 1] | _LOWER_CASE
+        chosen = np.flatnonzero(np.isin(beginnings, _BEGINNINGS))
+        firsts, lasts = ends[chosen] + 1, ends[chosen + 1]
+        sizes = np.fromiter(map(len, tails), np.int64, len(tails)) + 1
+        heads = np.searchsorted(np.cumsum(sizes), firsts - 1, side="right")
+        lines = [text[first:last] for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True)]
+
+        self.forwarded: dict[int, bytes] = {}
+        perhaps_forwarded = beginnings[chosen] == _FORWARDED
+        found = np.flatnonzero(perhaps_forwarded)
+        for n, head in zip(found.tolist(), heads[found].tolist(), strict=True):
+            if lines[n][:16].lower() == b"x-forwarded-for:":
+                before = self.forwarded.get(head)
+                self.forwarded[head] = lines[n][16:] if before is None else before + b"," + lines[n][16:]
+        rest = np.flatnonzero(~perhaps_forwarded)
+        if len(rest) < len(lines):
+            lines = [lines[n] for n in rest.tolist()]
+        self._count = len(tails)
+        self._known = known
+        self._heads = heads[rest]
+        self._numbers = np.fromiter(map(known.__getitem__, lines), np.int64, len(lines))
+        self._kinds = np.array([kind for kind, _ in known.said], dtype=np.int8)[self._numbers]
+
+    def who_has(self, kind: Kind) -> Integers:
+        """The heads with a line of this kind."""
+        heads: Integers = self._heads[self._kinds == kind]
+        return heads
+
+    def first(self, kind: Kind, otherwise: Any) -> tuple[list[Any], Integers]:
+        """The values that lines of this kind have, and for each head which one its first line has."""
+        chosen = np.flatnonzero(self._kinds == kind)[::-1]
+        number_of = np.zeros(self._count, dtype=np.int64)
+        number_of[self._heads[chosen]] = self._numbers[chosen]  # reversed: the first line is written last
+        numbers, positions = np.unique(number_of, return_inverse=True)
+        return [self._known.said[n][1] if n else otherwise for n in numbers.tolist()], positions
+
+
+_LOWER_CASE = np.uint64(0x2020202020202020)
+_FORWARDED, *_OTHERS = (
+    np.uint64(int.from_bytes(name[:8], "little")) | _LOWER_CASE
+    for name in (
+        *(b"x-forwarded-for:", b"user-agent:", b"referer:", b"accept-language:", b"sec-purpose:"),
+        *(b"purpose:", b"x-purpose:", b"x-moz: p", b"x-moz:pr"),
+    )
+)
+_BEGINNINGS = np.array([_FORWARDED, *_OTHERS])
+
+
+def _words(digests: Sequence[bytes]) -> Words:
+    return np.frombuffer(b"".join(digests), dtype=np.uint64).reshape(-1, 2)
+
+
+def _joined(parts: Sequence[Any], dtype: Any) -> Any:
+    return np.concatenate([np.frombuffer(part, dtype=dtype) for part in parts] or [np.empty(0, dtype)])
+
+
+def _distinct(values: Sequence[Any]) -> tuple[list[Any], NDArray[np.int32]]:
+    """The different values in order of appearance, and for each value which one it is."""
+    distinct = list(dict.fromkeys(values))
+    positions = dict(zip(distinct, range(len(distinct)), strict=True))
+    return distinct, np.fromiter(map(positions.__getitem__, values), np.int32, len(values))
+
+
+def _coded(values: Sequence[str]) -> Coded:
+    distinct, codes = _distinct(values)
+    return Coded(codes, distinct)
+
+
+def _recoded(values: Sequence[str], positions: Integers) -> Coded:
+    """Positions in a list that may have a value twice (two lines, one meaning)."""
+    coded = _coded(values)
+    return Coded(coded.codes[positions], coded.values)
+
+
+def _hourly(clicks: Enriched) -> HourlyCounts:
+    hours, hour_of = np.unique(clicks.ts_ms // HOUR_MS, return_inverse=True)
+    links, link_of = np.unique(clicks.link_ids, return_inverse=True)
+    slots = link_of * len(hours) + hour_of  # ascending by link, then hour
+    people = ~(clicks.bot | clicks.preview)
+    values: dict[str, int] = {"": 0}
+    keys, counts, dimensions, codes = [], [], [], []
+
+    def count(dimension: Dimension, combined: Integers, value_codes: Integers) -> None:
+        found, clicks_of = np.unique(combined, return_counts=True)
+        keys.append(found // len(value_codes))
+        codes.append(value_codes[found % len(value_codes)])
+        counts.append(clicks_of)
+        dimensions.append(np.full(len(found), dimension, dtype=np.int16))
+
+    nothing = np.zeros(1, dtype=np.int64)
+    count(Dimension.CLICKS, slots[people], nothing)
+    for dimension, name in _COUNTED.items():
+        text = clicks.texts[name]
+        shared = np.array([values.setdefault(value, len(values)) for value in text.values], dtype=np.int64)
+        if len(shared):
+            count(dimension, slots[people] * len(shared) + text.codes[people], shared)
+    count(Dimension.BOTS, slots[~people], nothing)
+
+    slot, dimension_of = np.concatenate(keys), np.concatenate(dimensions)
+    code, clicks_of = np.concatenate(codes), np.concatenate(counts)
+    return HourlyCounts(
+        link_ids=links[slot // max(1, len(hours))],
+        hours_ms=hours[slot % max(1, len(hours))] * HOUR_MS,
+        dimensions=dimension_of,
+        values=Coded(code.astype(np.int32), list(values)),
+        clicks=clicks_of,
+    )
+
+
+def _daily_visitors(clicks: Enriched) -> list[DailyVisitors]:
+    people = np.flatnonzero(~(clicks.bot | clicks.preview))
+    if not len(people):
+        return []
+    days, links = clicks.ts_ms[people] // DAY_MS, clicks.link_ids[people]
+    order = np.lexsort((links, days))
+    days, links, hashes = days[order], links[order], clicks.visitors[people][order]
+    starts = np.flatnonzero(np.r_[True, (links[1:] != links[:-1]) | (days[1:] != days[:-1])])
+    ends = np.r_[starts[1:], len(links)]
+    every = hashes.tolist()
+    return [
+        DailyVisitors(link, day * DAY_MS, every[start:end])
+        for link, day, start, end in zip(
+            links[starts].tolist(), days[starts].tolist(), starts.tolist(), ends.tolist(), strict=True
+        )
+    ]

@@ -1,0 +1,92 @@
+"""One request and its response on an HTTP connection: uvicorn's, with four corrections.
+
+A response to a client that has gone ends with an error instead of going on for ever (ASGI 2.4: `send`
+raises OSError). An application that listens hears of a client's end of sending; one that does not can
+still answer it. HTTP/1.0 clients, who do not know chunks, get a body that ends with the connection. A
+failing application is logged by us, in our form.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import structlog
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+_UNTIL_THE_END: Final = 1 << 62
+"""The length of a body that ends with its connection, as far as uvicorn's counting goes."""
+
+log = structlog.get_logger("web")
+
+
+class ClientGoneError(OSError):
+    """The client has closed the connection; nobody will read this response."""
+
+
+class Cycle(RequestResponseCycle):
+    """See the module."""
+
+    _has_all = False
+    _was_told = False
+
+    async def run_asgi(self, app: Callable[..., Awaitable[Any]]) -> None:
+        """Run the application; whatever it does, the connection is left in a definite state."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except ClientGoneError:
+            pass
+        except asyncio.CancelledError:
+            self.transport.close()
+            raise
+        except Exception:
+            if not self.disconnected:
+                log.exception("web.application.failed", path=self.scope["path"])
+                await self._give_up()
+        else:
+            if self._was_told and not self.response_started:
+                self.transport.close()
+            elif not self.response_complete and not self.disconnected:
+                log.error("web.application.unfinished", path=self.scope["path"])
+                await self._give_up()
+        finally:
+            self.on_response = _nothing
+
+    async def receive(self) -> Any:
+        """ASGI's `receive`."""
+        message = await super().receive()
+        if message["type"] == "http.request":
+            if self._has_all:  # woken once more: the client has said its last word
+                message = {"type": "http.disconnect"}
+            else:
+                self._has_all = not message.get("more_body", False)
+        if message["type"] == "http.disconnect":
+            self._was_told = True
+        return message
+
+    async def send(self, message: Any) -> None:
+        """ASGI's `send`. Raises `ClientGoneError`."""
+        if self.scope["http_version"] == "1.0":
+            self._end_with_connection(message)
+        await super().send(message)
+        if self.disconnected:
+            raise ClientGoneError
+
+    async def _give_up(self) -> None:
+        if self.response_started:
+            self.transport.close()
+        else:
+            await self.send_500_response()
+
+    def _end_with_connection(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            headers = list(message.get("headers", ()))
+            if not any(name.lower() == b"content-length" for name, _ in headers):
+                self.chunked_encoding = False
+                self.expected_content_length = _UNTIL_THE_END
+                message["headers"] = [*headers, (b"connection", b"close")]
+        elif self.expected_content_length > _UNTIL_THE_END // 2 and not message.get("more_body", False):
+            self.expected_content_length = len(message.get("body", b""))
+
+
+def _nothing() -> None:
+    """Nobody waits for this response any more."""
