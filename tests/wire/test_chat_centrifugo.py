@@ -27,7 +27,7 @@ from cent import (
 )
 from centrifuge import Client, ClientEventHandler, SubscriptionEventHandler
 
-from tests.systems.chat.nodes import Node, new_owner_key
+from drills.chat.node import Node, new_owner_key
 
 pytestmark = pytest.mark.wire
 DEADLINE_SECONDS = 20

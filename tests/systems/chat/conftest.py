@@ -8,7 +8,7 @@ import pytest
 
 from twelvefold.systems.chat.settings import ChatSettings
 from tests.systems.chat.chat_client import Client
-from tests.systems.chat.nodes import Node, new_owner_key
+from drills.chat.node import Node, new_owner_key
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 import json
 
 
-from tests.systems.chat.nodes import Node
+from drills.chat.node import Node
 from tests.systems.chat.test_sending import T, room_of
 from twelvefold.systems.chat.contracts import NewMessage
 from twelvefold.systems.chat.settings import ChatSettings

@@ -6,7 +6,7 @@ import os
 import pytest
 from PIL import Image
 
-from tests.systems.chat.nodes import SECRET, Node
+from drills.chat.node import SECRET, Node
 from tests.systems.chat.test_sending import T, room_of
 from twelvefold.engines.blobs import open_blobs
 from twelvefold.kernel.clock import ManualClock, SystemClock

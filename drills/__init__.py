@@ -1,0 +1,1 @@
+"""Drills: kill something under load, then count what is left."""
