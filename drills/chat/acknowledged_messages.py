@@ -26,7 +26,8 @@ import websockets
 
 from drills.chat.node import SECRET, Node, new_owner_key
 from twelvefold.engines.embedded import DataFolder, MemoryLimits, Supervisor
-from twelvefold.systems.chat.contracts import NewConversation
+from twelvefold.kernel.tenancy import DEFAULT_TENANT
+from twelvefold.systems.chat.contracts import Event, NewConversation
 from twelvefold.systems.chat.rules.tokens import sign
 
 PACE_SECONDS = 0.2
@@ -66,7 +67,9 @@ class Member:
             place += 1
             with contextlib.suppress(OSError, websockets.WebSocketException, TimeoutError):
                 async with asyncio.timeout(10):
-                    socket = await websockets.connect(f"{self._urls[place % 2]}/v1/chat/socket", max_size=None)
+                    socket = await websockets.connect(
+                        f"{self._urls[place % 2]}/v1/chat/socket", max_size=None
+                    )
                 async with socket:
                     await self._talk(socket)
             self.told.reconnects += 1
@@ -92,7 +95,9 @@ class Member:
                 self._number += 1
                 self._pending = f"{self.told.user}-{self._number}"
             name = self._pending
-            await _say(socket, op="send", ref=name, conversation=self.told.room, text=name, client_msg_id=name)
+            await _say(
+                socket, op="send", ref=name, conversation=self.told.room, text=name, client_msg_id=name
+            )
             for _ in range(25):
                 await asyncio.sleep(PACE_SECONDS)
                 if self._pending != name:
@@ -180,7 +185,7 @@ async def drill(folder: Path, *, clients: int, rooms: int, seconds: float) -> di
             supervisor.stop()
 
 
-async def _drill(
+async def _drill(  # noqa: PLR0917 - one drill's numbers
     folder: Path, supervisor: Supervisor, urls: Any, clients: int, rooms: int, seconds: float
 ) -> dict[str, Any]:
     blobs = folder / "blobs"
@@ -191,7 +196,7 @@ async def _drill(
     for number in range(rooms):
         some = members[number::rooms]
         wanted = NewConversation(members=tuple(one.user for one in some[1:]))
-        room = await founder.chat.create(1, some[0].user, wanted)  # type: ignore[arg-type]  # the default tenant
+        room = await founder.chat.create(DEFAULT_TENANT, some[0].user, wanted)
         for one in some:
             one.room = str(room.id)
     await founder.close()
@@ -233,11 +238,22 @@ async def _kill_one_after_the_other(processes: Processes, supervisor: Supervisor
 async def _count(urls: Any, blobs: Path, members: list[Told]) -> dict[str, Any]:
     node = await Node.open(urls.database, urls.valkey, blobs, name="auditor")
     counts = dict.fromkeys(
-        ("acknowledged", "stored", "lost", "moved", "doubled", "gaps", "views_that_differ", "faults", "reconnects"), 0
+        (
+            "acknowledged",
+            "stored",
+            "lost",
+            "moved",
+            "doubled",
+            "gaps",
+            "views_that_differ",
+            "faults",
+            "reconnects",
+        ),
+        0,
     )
     for room in sorted({one.room for one in members}):
         some = [one for one in members if one.room == room]
-        events = []
+        events: list[Event] = []
         while page := await node.chat.events_after(int(room), len(events), 1000):
             events += page
         await _until_all_have(some, len(events))
@@ -256,7 +272,7 @@ async def _count(urls: Any, blobs: Path, members: list[Told]) -> dict[str, Any]:
                 found = by_name.get(name)
                 counts["lost"] += found is None
                 counts["moved"] += found is not None and (str(found.id), found.seq) != (message_id, seq)
-        counts["faults"] += len((await node.chat.audit(1, int(room))).faults)  # type: ignore[arg-type]  # as above
+        counts["faults"] += len((await node.chat.audit(DEFAULT_TENANT, int(room))).faults)
     await node.close()
     return counts
 
@@ -264,7 +280,7 @@ async def _count(urls: Any, blobs: Path, members: list[Told]) -> dict[str, Any]:
 async def _until_all_have(members: list[Told], last: int) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SETTLE_SECONDS):
-            while any(one.last < last for one in members):
+            while any(one.last < last for one in members):  # noqa: ASYNC110 - looks at many clients at once, with a deadline around it
                 await asyncio.sleep(0.1)
 
 

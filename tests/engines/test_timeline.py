@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,10 +15,10 @@ NOW = 1_800_000_000_000
 
 
 @pytest.fixture
-async def timeline(database: Database) -> AsyncIterator[PostgresTimeline]:
+async def timeline(database: Database) -> PostgresTimeline:
     made = await PostgresTimeline.open(database, "test", bucket_days=1)
     await made.create(range(1, 9), epoch="e1")
-    yield made
+    return made
 
 
 def entry(stream: int = 1, number: int = 1, *, data: bytes = b"hello", **given) -> NewEntry:
@@ -47,7 +46,8 @@ async def test_writers_at_once_leave_no_gap_and_no_double(timeline: Timeline):
             got += [(1 + n % 2, one.seq) for n, one in zip(numbers, placed, strict=True)]
         return got
 
-    placed = sum(await asyncio.gather(*(write(writer) for writer in range(8))), [])
+    written = await asyncio.gather(*(write(writer) for writer in range(8)))
+    placed = [one for some in written for one in some]
     assert len(set(placed)) == 960
     for stream in (1, 2):
         assert await seqs(timeline, stream) == [*range(1, 481)]
@@ -174,10 +174,14 @@ async def test_each_append_is_news_to_exactly_one_reader(timeline: PostgresTimel
         first = await timeline.take_news(one, 1)
         second = await timeline.take_news(two, 9)
     assert (first, second) == ([(1, 1), (2, 1)], [(1, 2)])
-    with pytest.raises(RuntimeError):
+
+    async def undone() -> None:
         async with database.transaction() as transaction:
             await timeline.append([entry(1, 4)], at_ms=NOW, within=transaction)
             raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await undone()
     async with database.transaction() as transaction:
         assert await timeline.take_news(transaction, 9) == []
     assert await seqs(timeline) == [1, 2]

@@ -26,7 +26,6 @@ from cent import (
     UnsubscribeRequest,
 )
 from centrifuge import Client, ClientEventHandler, SubscriptionEventHandler
-
 from drills.chat.node import Node, new_owner_key
 
 pytestmark = pytest.mark.wire
@@ -201,12 +200,16 @@ async def test_a_subscription_with_another_epoch_is_told_that_it_did_not_recover
             return json.loads(await socket.recv())
 
         await ask(id=1, connect={"token": node.token("ann")})
-        answer = await ask(id=2, subscribe={"channel": "news", "recover": True, "epoch": "other", "offset": 0})
+        answer = await ask(
+            id=2, subscribe={"channel": "news", "recover": True, "epoch": "other", "offset": 0}
+        )
         assert answer["subscribe"]["recovered"] is False
         assert answer["subscribe"]["was_recovering"] is True
         assert (answer["subscribe"]["epoch"], answer["subscribe"]["offset"]) == (head.epoch, head.last_seq)
         await ask(id=3, unsubscribe={"channel": "news"})
-        good = await ask(id=4, subscribe={"channel": "news", "recover": True, "epoch": head.epoch, "offset": 0})
+        good = await ask(
+            id=4, subscribe={"channel": "news", "recover": True, "epoch": head.epoch, "offset": 0}
+        )
         assert good["subscribe"]["recovered"] is True
         assert [pub["offset"] for pub in good["subscribe"]["publications"]] == [1]
         future = await ask(id=5, subscribe={"channel": "news"})
@@ -263,7 +266,9 @@ async def test_cent_does_all_that_its_server_api_has(node, cent, owner_key):
     await cent.unsubscribe(UnsubscribeRequest(user="ann", channel="a"))
     await heard.until(lambda: heard.unsubscribed)
     await cent.subscribe(SubscribeRequest(user="bob", channel="a"))
-    assert "bob" in [one.user for one in await node.chat.members(1, "server", await node.chat.by_channel(1, "a"))]
+    assert "bob" in [
+        one.user for one in await node.chat.members(1, "server", await node.chat.by_channel(1, "a"))
+    ]
     await cent.disconnect(DisconnectRequest(user="ann"))
     with pytest.raises(CentApiResponseError) as unknown:
         await cent.history(HistoryRequest(channel="nowhere"))
@@ -331,11 +336,22 @@ def _npm_modules() -> Path:
 
     if shutil.which("node") is None:
         pytest.skip("no Node here; apt-get install nodejs npm")
-    place = Path(os.environ.get("TWELVEFOLD_NODE_MODULES", Path(__file__).parents[2] / ".cache/node/node_modules"))
+    place = Path(
+        os.environ.get("TWELVEFOLD_NODE_MODULES", Path(__file__).parents[2] / ".cache/node/node_modules")
+    )
     if not (place / "centrifuge").exists():
         place.parent.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
-            ["npm", "install", "--no-audit", "--no-fund", "--no-save", "centrifuge@5", "ws@8", "protobufjs@7"],
+            [
+                "npm",
+                "install",
+                "--no-audit",
+                "--no-fund",
+                "--no-save",
+                "centrifuge@5",
+                "ws@8",
+                "protobufjs@7",
+            ],
             cwd=place.parent,
             capture_output=True,
             text=True,

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from drills.chat.node import Node, new_owner_key
+from tests.systems.chat.chat_client import Client
 
 from twelvefold.systems.chat.settings import ChatSettings
-from tests.systems.chat.chat_client import Client
-from drills.chat.node import Node, new_owner_key
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ async def api(node: Node, owner_key: str) -> AsyncIterator[httpx2.AsyncClient]:
 
 @pytest.fixture
 async def connect(node: Node) -> AsyncIterator[Callable[..., Awaitable[Client]]]:
-    """`await connect("ann")` or `connect("ann", other, device="phone")`: a connected client of our socket."""
+    """Makes connected clients of our socket: `await connect("ann", other, device="phone")`."""
     clients: list[Client] = []
 
     async def make(user: str, at: Node | None = None, **given) -> Client:

@@ -3,9 +3,9 @@
 import asyncio
 import json
 
-
 from drills.chat.node import Node
 from tests.systems.chat.test_sending import T, room_of
+
 from twelvefold.systems.chat.contracts import NewMessage
 from twelvefold.systems.chat.settings import ChatSettings
 
@@ -104,7 +104,9 @@ async def _raw(node: Node, token: str, room: str):
     await reader.readuntil(b"\r\n\r\n")
     for request in ({"op": "connect", "token": token}, {"op": "follow", "conversation": room}):
         payload = json.dumps(request).encode()
-        size = bytes([0x80 | len(payload)]) if len(payload) < 126 else bytes([0xFE]) + len(payload).to_bytes(2)
+        size = (
+            bytes([0x80 | len(payload)]) if len(payload) < 126 else bytes([0xFE]) + len(payload).to_bytes(2)
+        )
         writer.write(bytes([0x81]) + size + b"\0\0\0\0" + payload)
     seen = b""
     while b"following" not in seen:

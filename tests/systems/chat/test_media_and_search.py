@@ -4,10 +4,10 @@ import io
 import os
 
 import pytest
-from PIL import Image
-
 from drills.chat.node import SECRET, Node
+from PIL import Image
 from tests.systems.chat.test_sending import T, room_of
+
 from twelvefold.engines.blobs import open_blobs
 from twelvefold.kernel.clock import ManualClock, SystemClock
 from twelvefold.platform.chat import make_workers, push_services
@@ -52,7 +52,9 @@ async def test_an_image_is_written_anew_without_its_metadata_and_shown_by_a_link
     assert (medium["content_type"], medium["width"], medium["height"]) == ("image/jpeg", 40, 30)
     sent = await api.post(f"/v1/chat/conversations/{room}/messages", json={"attachments": [medium["id"]]})
     assert sent.status_code == 201, sent.text
-    link = (await api.get(f"/v1/chat/conversations/{room}/media/{medium['id']}", headers={"Chat-User": "bob"})).json()
+    link = (
+        await api.get(f"/v1/chat/conversations/{room}/media/{medium['id']}", headers={"Chat-User": "bob"})
+    ).json()
     got = await api.get(link["url"], headers={"Authorization": ""})
     assert got.status_code == 200, got.text
     assert b"52.1 N" not in got.content
@@ -72,7 +74,9 @@ async def test_a_link_is_for_one_file_of_one_conversation_and_expires(node, api)
     url = (await api.get(address)).json()["url"]
     assert (await api.get(address, headers={"Chat-User": "eve"})).status_code == 403
     assert (await api.get(f"/v1/chat/conversations/{elsewhere}/media/{medium['id']}")).status_code == 404
-    assert (await api.get(url.replace(f"conversation={room}", f"conversation={elsewhere}"))).status_code == 403
+    assert (
+        await api.get(url.replace(f"conversation={room}", f"conversation={elsewhere}"))
+    ).status_code == 403
     assert (await api.get(url.replace("size=full", "size=thumbnail"))).status_code == 403
     assert (await api.get(url.replace("tenant=1", "tenant=2"))).status_code == 403
     stolen = await api.post(
@@ -127,7 +131,7 @@ async def test_a_deleted_messages_file_is_gone_with_its_thumbnail(node, api, tmp
     ).json()
     urls = [
         (await api.get(f"/v1/chat/conversations/{room}/media/{medium['id']}", params=p)).json()["url"]
-        for p in ({}, {"thumbnail": True})
+        for p in ({}, {"thumbnail": "true"})
     ]
     assert [(await api.get(url)).status_code for url in urls] == [200, 200]
     await api.delete(f"/v1/chat/conversations/{room}/messages/{sent['seq']}")

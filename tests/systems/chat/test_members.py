@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-
 from tests.systems.chat.test_sending import T, room_of, texts
+
 from twelvefold.systems.chat.contracts import (
     BannedError,
     MessageNotFoundError,
@@ -118,7 +118,9 @@ async def test_slow_mode_holds_across_servers_and_not_for_moderators_or_repeats(
     await other.chat.send(T, room, "ann", NewMessage(text="owner again"))
 
 
-async def test_edited_and_deleted_text_is_gone_from_history_and_from_what_is_still_to_be_delivered(node, connect):
+async def test_edited_and_deleted_text_is_gone_from_history_and_from_what_is_still_to_be_delivered(
+    node, connect
+):
     room = await room_of(node, "ann", "bob")
     edited, deleted = await say(node, room, "ann", "sceret"), await say(node, room, "ann", "regretted")
     await node.chat.react(T, "bob", room, deleted, "👍")
@@ -147,7 +149,11 @@ async def test_a_live_edit_brings_the_new_text_and_reactions_are_counted(node, c
     seq = await say(node, room, "ann", "first")
     await node.chat.edit(T, "ann", room, seq, "second")
     await bob.until(lambda: len(bob.events) == 2)
-    assert (bob.events[1]["type"], bob.events[1]["target"], bob.events[1]["message"]["text"]) == ("edited", seq, "second")
+    assert (bob.events[1]["type"], bob.events[1]["target"], bob.events[1]["message"]["text"]) == (
+        "edited",
+        seq,
+        "second",
+    )
     for user in ("bob", "carl", "bob"):
         await node.chat.react(T, user, room, seq, "👍")
     await node.chat.react(T, "carl", room, seq, "👍", added=False)
@@ -163,7 +169,9 @@ async def test_tenants_with_the_same_names_never_meet(node):
         node.chat.send(2, room, "ann", NewMessage(text="x")),
         node.chat.add(2, "ann", room, "eve"),
         node.chat.head(2, room),
-        node.progress.read(2, "ann", room, 1) if hasattr(node, "progress") else node.chat.progress.read(2, "ann", room, 1),
+        node.progress.read(2, "ann", room, 1)
+        if hasattr(node, "progress")
+        else node.chat.progress.read(2, "ann", room, 1),
     ):
         with pytest.raises(Exception, match="conversation"):
             await attempt

@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
-
 from drills.chat.node import Node
 from tests.systems.chat.test_sending import T, room_of
+
 from twelvefold.kernel.errors import InvalidInputError
 from twelvefold.systems.chat.contracts import NewMessage, NotAMemberError
 from twelvefold.systems.chat.store.presence import PresenceStore
@@ -62,7 +62,9 @@ async def test_a_thousand_readers_cost_a_thousand_rows_and_a_bounded_stream_of_n
     await ann.until(lambda: sum(len(said["items"]) + said.get("more", 0) for said in told()) == 1000)
     assert len(told()) < 100
     assert max(len(said["items"]) for said in told()) <= 50
-    rows = await node.database.fetch_value("SELECT count(*) FROM chat.receipt WHERE conversation_id = $1", room)
+    rows = await node.database.fetch_value(
+        "SELECT count(*) FROM chat.receipt WHERE conversation_id = $1", room
+    )
     assert rows == 1001
     assert (await node.chat.progress.of_message(T, "ann", room, 2))[1] == 1000
 
@@ -73,7 +75,9 @@ async def test_closing_one_of_two_devices_keeps_the_user_online_and_the_last_one
     ann = await connect("ann")
     await ann.ask("look", users=["bob"])
     phone, laptop = await connect("bob", device="phone"), await connect("bob", other, device="laptop")
-    await ann.until(lambda: any(said["type"] == "presence" and said["items"][0]["online"] for said in ann.told))
+    await ann.until(
+        lambda: any(said["type"] == "presence" and said["items"][0]["online"] for said in ann.told)
+    )
     assert sorted(await node.chat.presence.servers(T, "bob")) == ["web-0", "web-1"]
     await phone.close()
     await eventually(lambda: _devices(other, 1))
@@ -100,7 +104,11 @@ async def test_a_flap_of_a_connection_is_no_news(node, connect, eventually):
     marker = await connect("carl")
     await ann.ask("look", users=["bob", "carl"])
     await marker.close()
-    await ann.until(lambda: any(i["user"] == "carl" and not i["online"] for said in ann.told for i in said.get("items", ())))
+    await ann.until(
+        lambda: any(
+            i["user"] == "carl" and not i["online"] for said in ann.told for i in said.get("items", ())
+        )
+    )
     assert not any(i["user"] == "bob" for said in ann.told for i in said.get("items", ()))
 
 

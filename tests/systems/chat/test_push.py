@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from tests.systems.chat.test_media_and_search import workers_of
 from tests.systems.chat.test_sending import T, room_of
+
 from twelvefold.kernel.clock import ManualClock, SystemClock
 from twelvefold.systems.chat.contracts import NewMessage, PushKeys, PushSubscription
 from twelvefold.systems.chat.push.apns import Apns
@@ -169,7 +169,9 @@ async def test_an_online_member_is_not_woken(node, connect, endpoint, tmp_path, 
     assert endpoint.requests == []
 
 
-async def test_a_retry_names_the_same_notification_and_a_410_removes_the_subscription(node, endpoint, tmp_path):
+async def test_a_retry_names_the_same_notification_and_a_410_removes_the_subscription(
+    node, endpoint, tmp_path
+):
     room = await room_of(node, "ann", "bob")
     subscription = PushSubscription(
         device="phone", service="webpush", address=f"{endpoint.url}/p/1", keys=Browser().keys
@@ -227,12 +229,22 @@ async def test_a_worker_that_dies_after_sending_sends_the_same_name_again(node, 
 
 
 async def test_a_push_address_in_a_private_network_is_refused():
-    push = WebPush(HttpClient(), ec.generate_private_key(ec.SECP256R1()), SystemClock(), contact="mailto:x@example.com")
-    for address in ("https://127.0.0.1/x", "https://localhost/x", "https://10.0.0.1/x", "http://example.com/x", "file:///etc"):
+    push = WebPush(
+        HttpClient(), ec.generate_private_key(ec.SECP256R1()), SystemClock(), contact="mailto:x@example.com"
+    )
+    for address in (
+        "https://127.0.0.1/x",
+        "https://localhost/x",
+        "https://10.0.0.1/x",
+        "http://example.com/x",
+        "file:///etc",
+    ):
         assert isinstance(await push.send(address, Browser().keys, NOTIFICATION), Refused)
 
 
-NOTIFICATION = Notification(conversation_id="1", seq=2, message_id="3", title="ann", body="hello", collapse="c" * 32)
+NOTIFICATION = Notification(
+    conversation_id="1", seq=2, message_id="3", title="ann", body="hello", collapse="c" * 32
+)
 
 
 async def test_fcm_gets_an_access_token_once_and_names_the_notification(endpoint):
@@ -294,7 +306,9 @@ class AppleServer:
                     headers, body = streams.pop(event.stream_id)
                     self.requests.append((headers, bytes(body)))
                     status, answer = self.answers.pop(0) if self.answers else (200, b"")
-                    connection.send_headers(event.stream_id, [(":status", str(status))], end_stream=not answer)
+                    connection.send_headers(
+                        event.stream_id, [(":status", str(status))], end_stream=not answer
+                    )
                     if answer:
                         connection.send_data(event.stream_id, answer, end_stream=True)
             writer.write(connection.data_to_send())
@@ -335,5 +349,3 @@ async def test_apns_speaks_http2_with_a_signed_token_and_one_id_a_message():
         signed.encode(),
         ec.ECDSA(hashes.SHA256()),
     )
-
-

@@ -38,7 +38,9 @@ async def test_a_message_is_acknowledged_with_its_place_and_read_from_the_other_
 async def test_the_same_client_msg_id_on_the_other_server_gives_the_same_message(node, other):
     room = await room_of(node, "ann", "bob")
     message = NewMessage(text="hello", client_msg_id="one")
-    first, *again = await asyncio.gather(*(n.chat.send(T, room, "ann", message) for n in (node, other, other, node)))
+    first, *again = await asyncio.gather(
+        *(n.chat.send(T, room, "ann", message) for n in (node, other, other, node))
+    )
     assert {(one.id, one.seq) for one in again} == {(first.id, first.seq)}
     assert await texts(node, room) == ["hello"]
 
@@ -70,7 +72,9 @@ async def test_eight_senders_on_two_servers_with_skewed_clocks_make_one_dense_or
     async with asyncio.TaskGroup() as group:
         for number in range(8):
             group.create_task(speak((node, other)[number % 2], f"s{number}-"))
-    seen = [await n.chat.history(T, u, room, after=0, limit=1000) for n in (node, other) for u in ("ann", "bob")]
+    seen = [
+        await n.chat.history(T, u, room, after=0, limit=1000) for n in (node, other) for u in ("ann", "bob")
+    ]
     orders = {tuple((event.seq, event.id) for event in events) for events in seen}
     assert len(orders) == 1
     assert [seq for seq, _ in orders.pop()] == [*range(1, 202)]

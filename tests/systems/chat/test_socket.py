@@ -6,8 +6,8 @@ import json
 import httpx2
 import pytest
 import websockets
-
 from tests.systems.chat.test_sending import T, room_of
+
 from twelvefold.systems.chat.contracts import NewMessage
 
 
@@ -40,7 +40,9 @@ async def test_pipelined_sends_are_stored_in_the_order_they_were_said(node, conn
     assert [event.text for event in found] == [f"m{n}" for n in waiting]
 
 
-async def test_a_client_that_was_away_gets_what_it_missed_then_live_without_gap_or_double(node, other, connect):
+async def test_a_client_that_was_away_gets_what_it_missed_then_live_without_gap_or_double(
+    node, other, connect
+):
     room = await room_of(node, "ann", "bob")
     for number in range(20):
         await node.chat.send(T, room, "ann", NewMessage(text=f"m{number}"))
@@ -197,7 +199,9 @@ async def test_a_revoked_user_is_cut_on_every_server_at_once(node, other, connec
     assert (await api.post("/v1/chat/users/eve/revoke")).status_code == 204
     assert await here.until_closed() == 4403
     assert await there.until_closed() == 4403
-    answer = await httpx2.AsyncClient().get(f"{node.url}/v1/chat/conversations", headers={"Chat-Token": token})
+    answer = await httpx2.AsyncClient().get(
+        f"{node.url}/v1/chat/conversations", headers={"Chat-Token": token}
+    )
     assert answer.status_code == 401
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from twelvefold.engines.database import Database, Record, StatementError, Transaction, migrate
+from twelvefold.engines.timeline.audit import Auditor
 from twelvefold.engines.timeline.contract import (
     CHAIN_START,
     Audit,
@@ -21,7 +22,6 @@ from twelvefold.engines.timeline.contract import (
     Placed,
     digest_of,
 )
-from twelvefold.engines.timeline.audit import Auditor
 from twelvefold.engines.timeline.templated import SpaceFiles
 
 DAY_MS = 86_400_000

@@ -71,7 +71,7 @@ BLUEPRINT = Blueprint(
     estimate=ESTIMATE,
     guarantees=(
         Guarantee(
-            promise="An acknowledged message survives kill -9 of any process, PostgreSQL and Valkey included, and is there once.",
+            promise="An acknowledged message survives kill -9 of any process, engines included, and is there once.",
             drill="chat.acknowledged-messages",
         ),
         Guarantee(
@@ -130,7 +130,7 @@ BLUEPRINT = Blueprint(
             client="curl",
             how=(
                 "```sh\ncurl -X POST {base_url}/v1/chat/conversations -H 'Authorization: Bearer {api_key}' \\\n"
-                '  -H \'Chat-User: ann\' -H \'Content-Type: application/json\' -d \'{{"name": "Lunch", "members": ["bob"]}}\'\n```'
+                "  -H 'Chat-User: ann' -H 'Content-Type: application/json' -d '{{\"members\": [\"bob\"]}}'\n```"
             ),
         ),
         Connect(

@@ -212,5 +212,5 @@ async def _run(name: str, worker: NewsWorker | PushWorker | RetentionWorker) -> 
             if not done:
                 await asyncio.sleep(IDLE_SECONDS)
         except* TwelvefoldError as errors:
-            log.warning(f"chat.{name}.delayed", reason=str(errors.exceptions[0]))
+            log.warning("chat.work.delayed", worker=name, reason=str(errors.exceptions[0]))
             await asyncio.sleep(next(delays))

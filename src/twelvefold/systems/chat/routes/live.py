@@ -122,7 +122,7 @@ class LiveSockets:
     async def follow(
         self, follower: Follower, conversation_id: int, form: Form, label: str, *,
         missed: Callable[[list[Event]], bytes] | None = None, after: int | None = None,
-        ready: Callable[[int], None] = lambda position: None,
+        ready: Callable[[int], None] = lambda _: None,
     ) -> "Seat":  # fmt: skip
         """Follow a conversation from `after` (or from now) on, without a gap or a double.
 

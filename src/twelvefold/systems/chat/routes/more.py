@@ -1,8 +1,7 @@
 """`/v1/chat`: users, tokens, presence, search, media, push subscriptions, events as server-sent events."""
 
 import asyncio
-
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from litestar import Response, Router, delete, get, post
 from litestar.enums import MediaType
@@ -27,6 +26,7 @@ from twelvefold.systems.chat.service.tokens import Tokens
 from twelvefold.web.guard import principal_of, requires
 
 POLL_SECONDS = 25.0
+OptionalId = Annotated[str | None, QueryParameter(max_length=20)]
 REVOKED = b'{"type":"revoked"}'
 
 
@@ -115,7 +115,7 @@ def reading_routes(chat: Chat, presence: PresenceService, delivery: Delivery, ca
 
     @get("/search", summary="Messages with these words that you could see")
     async def search(
-        request: Ask, q: Annotated[str, QueryParameter(max_length=500)], conversation: Annotated[str | None, QueryParameter(max_length=20)] = None,
+        request: Ask, q: Annotated[str, QueryParameter(max_length=500)], conversation: OptionalId = None,
         cursor: Cursor = None,
         limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20,
     ) -> EventList:  # fmt: skip
@@ -189,11 +189,14 @@ def media_routes(media: MediaLibrary, callers: Callers) -> Router:
 
     @get("/conversations/{conversation:str}/media/{medium:str}", summary="A link to a file, good for an hour")
     async def link(
-        request: Ask, conversation: Id, medium: Id, thumbnail: Annotated[bool, QueryParameter()] = False
-    ) -> dict[str, str]:  # noqa: FBT001, FBT002  # a query parameter
+        request: Ask,
+        conversation: Id,
+        medium: Id,
+        thumbnail: Annotated[Literal["true", "false"], QueryParameter()] = "false",
+    ) -> dict[str, str]:
         caller = await callers.of(request, "chat:read")
         place = (number(conversation, "conversation"), number(medium, "medium"))
-        query = await media.link(caller.tenant, caller.user, *place, thumbnail=thumbnail)
+        query = await media.link(caller.tenant, caller.user, *place, thumbnail=thumbnail == "true")
         return {"url": f"/v1/chat/media/{medium}?{query}"}
 
     @get("/media/{medium:str}", summary="The file of a link", media_type=MediaType.TEXT)

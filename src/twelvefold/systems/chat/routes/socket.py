@@ -8,7 +8,6 @@ message's acknowledgement comes when it is on disk. An idle socket is this objec
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -16,15 +15,15 @@ import structlog
 
 from twelvefold.kernel.errors import (
     InvalidInputError,
-    MalformedRequestError,
     OverloadedError,
     TwelvefoldError,
     UnauthenticatedError,
 )
 from twelvefold.kernel.tenancy import TenantId
-from twelvefold.systems.chat.contracts import MAX_TEXT_BYTES, Event, Presence, Sent
+from twelvefold.systems.chat.contracts import MAX_TEXT_BYTES, Presence, Sent
 from twelvefold.systems.chat.routes.caller import Caller, Callers, require_own_origin
-from twelvefold.systems.chat.routes.live import Form, LiveSockets, Seat
+from twelvefold.systems.chat.routes.forms import FORMS, JSON, MSGPACK, read_request
+from twelvefold.systems.chat.routes.live import LiveSockets, Seat
 from twelvefold.systems.chat.routes.requests import SocketRequest
 from twelvefold.systems.chat.routes.views import event_json
 from twelvefold.systems.chat.service import Chat
@@ -33,7 +32,6 @@ from twelvefold.systems.chat.service.presence import MAX_LOOKED_AT, PresenceServ
 from twelvefold.systems.chat.service.progress import Progress
 from twelvefold.systems.chat.service.tokens import Tokens
 from twelvefold.systems.chat.settings import ChatSettings
-from twelvefold.web.api import check_json
 from twelvefold.web.frames import BINARY, TEXT, encode
 from twelvefold.web.problem import as_error, problem_of
 from twelvefold.web.socket_routes import Accepted, Handshake, Socket, SocketHandler, SocketRoute
@@ -44,48 +42,21 @@ MAX_MESSAGE_BYTES = MAX_TEXT_BYTES + 64 * 1024
 MAX_PENDING = 256
 """Requests of one socket that wait to be begun; beyond it the socket is not read."""
 
-MSGPACK = "chat.msgpack"
-JSON = "chat.json"
 EXPIRED = 4401
 REVOKED = 4403
 _json = msgspec.json.Encoder().encode
 _msgpack = msgspec.msgpack.Encoder().encode
-_decode_json = msgspec.json.Decoder(SocketRequest).decode
-_decode_msgpack = msgspec.msgpack.Decoder(SocketRequest).decode
-_NUL = "\x00"
 
 
-class JsonForm:
-    """Events as JSON text."""
+class _SentAnswer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The commonest answer."""
 
-    name = "json"
-
-    def frames(self, label: str, events: Sequence[Event]) -> bytes:
-        """See `Form.frames`."""
-        del label
-        return b"".join(encode(TEXT, event_json(event)) for event in events)
-
-    def notice(self, label: str, notice: dict[str, Any]) -> bytes:
-        """See `Form.notice`."""
-        return encode(TEXT, _json({"conversation": label, **notice}))
-
-
-class MsgpackForm:
-    """Events as MessagePack; a client's own JSON is decoded."""
-
-    name = "msgpack"
-
-    def frames(self, label: str, events: Sequence[Event]) -> bytes:
-        """See `Form.frames`."""
-        del label
-        return b"".join(encode(BINARY, _msgpack(msgspec.json.decode(event_json(event)))) for event in events)
-
-    def notice(self, label: str, notice: dict[str, Any]) -> bytes:
-        """See `Form.notice`."""
-        return encode(BINARY, _msgpack({"conversation": label, **notice}))
-
-
-FORMS: dict[str, Form] = {JSON: JsonForm(), MSGPACK: MsgpackForm()}
+    ref: str | int | None
+    type: str
+    message_id: str
+    seq: int
+    status: str
+    existed: bool
 
 
 class SocketDoor:
@@ -103,6 +74,18 @@ class SocketDoor:
         self.tokens = tokens
         self.callers = Callers(tokens)
         self._settings = settings
+        self._acknowledging: list[ChatSocket] = []
+
+    def acknowledge_soon(self, socket: "ChatSocket") -> None:
+        """Write what a socket has to acknowledge at the end of this turn: a commit brings many at once."""
+        if not self._acknowledging:
+            asyncio.get_running_loop().call_soon(self._acknowledge)
+        self._acknowledging.append(socket)
+
+    def _acknowledge(self) -> None:
+        sockets, self._acknowledging = self._acknowledging, []
+        for socket in sockets:
+            socket.write_acknowledgements()
 
     def route(self) -> SocketRoute:
         """The endpoint."""
@@ -129,6 +112,7 @@ class ChatSocket(SocketHandler):
     """One connection. It is a `live.Follower`."""
 
     __slots__ = (
+        "_acknowledged",
         "_device", "_door", "_expiry", "_form", "_looking", "_pending", "_seats", "_task", "connection", "subscriber",
         "tenant", "user",
     )  # fmt: skip
@@ -147,6 +131,7 @@ class ChatSocket(SocketHandler):
         self._task: asyncio.Task[None] | None = None
         self._seats: dict[int, Seat] = {}
         self._looking: tuple[str, ...] = ()
+        self._acknowledged: list[bytes] = []
 
     # -- SocketHandler --------------------------------------------------------------------------
 
@@ -157,7 +142,7 @@ class ChatSocket(SocketHandler):
     def received(self, socket: Socket, message: str | bytes) -> None:
         """See `SocketHandler.received`."""
         try:
-            request = _read(message)
+            request = read_request(message)
         except TwelvefoldError as error:
             self._fail(None, error)
             return
@@ -313,7 +298,19 @@ class ChatSocket(SocketHandler):
 
         return done
 
+    def write_acknowledgements(self) -> None:
+        """All in one write."""
+        frames, self._acknowledged = self._acknowledged, []
+        self.subscriber.send(b"".join(frames))
+
     def _sent(self, ref: Any, sent: Sent) -> None:
+        if self._form == JSON:
+            if not self._acknowledged:
+                self._door.acknowledge_soon(self)
+            self._acknowledged.append(
+                encode(TEXT, _json(_SentAnswer(ref, "sent", str(sent.id), sent.seq, "sent", sent.existed)))
+            )
+            return
         self._answer(
             ref,
             {
@@ -412,20 +409,3 @@ class ChatSocket(SocketHandler):
         if error.retry_after_seconds is not None:
             body["retry_after_seconds"] = error.retry_after_seconds
         self._answer(ref, {"type": "error", "error": body})
-
-
-def _read(message: str | bytes) -> SocketRequest:
-    try:
-        if isinstance(message, bytes):
-            return _decode_msgpack(message)
-        data = message.encode()
-        if _NUL in message or b"\\u0000" in data:
-            check_json(data)
-        return _decode_json(data)
-    except RecursionError as error:
-        raise MalformedRequestError("the message is nested too deeply") from error
-    except msgspec.ValidationError as error:
-        text, _, path = str(error).partition(" - at `$.")
-        raise InvalidInputError(text, field=path.rstrip("`") or None) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedRequestError(f"the message cannot be read: {error}") from error

@@ -9,8 +9,8 @@ from twelvefold.systems.chat.contracts import (
     Conversation,
     Event,
     Listed,
-    Member,
     Medium,
+    Member,
     Reaction,
 )
 from twelvefold.web.moments import rfc3339

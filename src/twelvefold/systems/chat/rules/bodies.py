@@ -104,7 +104,7 @@ def at_ms_of(event_id: int) -> int:
     return (event_id >> 22) + EPOCH_MS
 
 
-def event_of(conversation_id: int, seq: int, event_id: int, kind: int, author: str, body: Body) -> Event:
+def event_of(conversation_id: int, seq: int, event_id: int, kind: int, author: str, body: Body) -> Event:  # noqa: PLR0917 - an entry's columns
     """An entry as members see it."""
     return Event(
         conversation_id=conversation_id,

@@ -206,7 +206,7 @@ class ConversationChanges:
         )
         self._rooms.stale(conversation_id)
 
-    async def _amend(
+    async def _amend(  # noqa: PLR0917 - a place in a conversation, and what to do there
         self, tenant: TenantId, user: str, conversation_id: int, seq: int, kind: EventType,
         may: Callable[[Standing, str, str], None], work: Callable[[Changes, Body], Awaitable[None]],
     ) -> Sent:  # fmt: skip
@@ -243,7 +243,7 @@ class ConversationChanges:
 
         return await self._member(tenant, user, conversation_id, other, change, role, judge, reason=reason)
 
-    async def _member(
+    async def _member(  # noqa: PLR0917 - a place in a conversation, and what to do there
         self, tenant: TenantId, user: str, conversation_id: int, other: str, change: Change, role: Role | None,
         judge: Callable[[Room, Standing], Awaitable[None]], *, reason: str = "",
     ) -> Sent:  # fmt: skip
@@ -268,7 +268,7 @@ class ConversationChanges:
         body = Body(user=other, change=change, role=role)
         return await self._change(tenant, user, conversation_id, "member", body, judge, work, raises=True)
 
-    async def _change(
+    async def _change(  # noqa: PLR0917 - a place in a conversation, and what to do there
         self, tenant: TenantId, user: str, conversation_id: int, kind: EventType, body: Body,
         judge: Callable[[Room, Standing], Awaitable[None]],
         work: Callable[[Changes, int, int], Awaitable[None]], *, raises: bool = False,

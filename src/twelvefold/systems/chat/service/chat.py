@@ -181,7 +181,7 @@ class Chat(ConversationChanges):
             await self._slow_down(room, user, message)
         self._submit(room, standing, user, message, attachments, done)
 
-    def _submit(
+    def _submit(  # noqa: PLR0917 - a place in a conversation, and what to do there
         self, room: Room, standing: Standing, user: str, message: NewMessage, attachments: tuple[Attachment, ...],
         done: Acknowledge,
     ) -> None:  # fmt: skip
@@ -190,7 +190,7 @@ class Chat(ConversationChanges):
             raise TooManyMessagesError(retry_after_seconds=1)
         self._put(room.conversation.id, user, message, attachments, room.fence, done)
 
-    def _put(
+    def _put(  # noqa: PLR0917 - a place in a conversation, and what to do there
         self, conversation_id: int, user: str, message: NewMessage, attachments: tuple[Attachment, ...], fence: int,
         done: Acknowledge,
     ) -> None:  # fmt: skip

@@ -58,8 +58,8 @@ class LiveRoom:
         "followers",
         "open",
         "position",
-        "ready",
         "reading",
+        "ready",
         "timer",
         "waiters",
     )

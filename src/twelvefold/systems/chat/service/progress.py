@@ -115,15 +115,21 @@ class Progress:
         finally:
             self._task = None
 
-    async def _write(self, reports: "list[_Report]", moves: dict[tuple[TenantId, str, str, int], int]) -> None:
+    async def _write(
+        self, reports: "list[_Report]", moves: dict[tuple[TenantId, str, str, int], int]
+    ) -> None:
         heads = await self._messages.last_seqs(list({report.conversation_id for report in reports}))
         good = []
         for report in reports:
             if report.delivered <= heads.get(report.conversation_id, 0):
                 good.append(report)
             elif not report.waiter.done():
-                report.waiter.set_exception(InvalidInputError("this conversation has not come so far", field="seq"))
-        counted = await self._counted({(report.conversation_id, report.read) for report in good if report.read})
+                report.waiter.set_exception(
+                    InvalidInputError("this conversation has not come so far", field="seq")
+                )
+        counted = await self._counted(
+            {(report.conversation_id, report.read) for report in good if report.read}
+        )
         marks: dict[tuple[int, str], tuple[int, int, int]] = {}
         for report in good:
             key = (report.conversation_id, report.user)
@@ -150,11 +156,15 @@ class Progress:
             for seq, counted in (await self._store.counted_at(conversation_id, seqs)).items()
         }
 
-    def _tell_all(self, rose: set[tuple[int, str]], marks: dict[tuple[int, str], tuple[int, int, int]]) -> None:
+    def _tell_all(
+        self, rose: set[tuple[int, str]], marks: dict[tuple[int, str], tuple[int, int, int]]
+    ) -> None:
         news: dict[int, list[dict[str, Any]]] = {}
         for conversation_id, user in sorted(rose):
             delivered, read, _ = marks[conversation_id, user]
-            news.setdefault(conversation_id, []).append({"user": user, "delivered_seq": delivered, "read_seq": read})
+            news.setdefault(conversation_id, []).append(
+                {"user": user, "delivered_seq": delivered, "read_seq": read}
+            )
         for conversation_id, items in news.items():
             notice: dict[str, Any] = {"type": "receipts", "items": items[:SHOWN]}
             if len(items) > SHOWN:

@@ -24,7 +24,10 @@ from twelvefold.systems.chat.contracts import (
 from twelvefold.systems.chat.rules.bodies import at_ms_of
 from twelvefold.systems.chat.store.messages import entry
 
-_COLUMNS = "c.id, c.kind, c.name, c.channel, c.access, c.history, c.slow_mode_seconds, c.members, c.created_at_ms, c.created_by"
+_COLUMNS = (
+    "c.id, c.kind, c.name, c.channel, c.access, c.history, c.slow_mode_seconds, c.members, c.created_at_ms,"
+    " c.created_by"
+)
 IDLE_LIMIT = "SET LOCAL idle_in_transaction_session_timeout = '3s'"
 """A process that is stopped in the middle of a change holds its conversation no longer than this."""
 
@@ -134,7 +137,7 @@ class ConversationStore:
         spans = tuple((first, None if last < 0 else last) for first, last in row["spans"])
         return Facts(role=row["role"], banned=row["banned"], intervals=spans)
 
-    async def change(
+    async def change(  # noqa: PLR0917 - a place in a conversation, and what to do there
         self, conversation_id: int, event_id: int, kind: int, author: str, data: bytes,
         work: Callable[["Changes", int, int], Awaitable[None]], *,
         fence: int, key: bytes | None = None, raises: bool = False,

@@ -67,7 +67,7 @@ class MessageStore:
         self._sequencer = sequencer
         sequencer.on_stored = self._stored
         sequencer.on_stale = self._stale
-        self.on_stored: Callable[[list[Stored]], None] = lambda stored: None
+        self.on_stored: Callable[[list[Stored]], None] = lambda _: None
         self.fence_for: Callable[[int, str], Awaitable[int]] | None = None
 
     @property
@@ -75,7 +75,7 @@ class MessageStore:
         """Messages that are not acknowledged yet."""
         return self._sequencer.waiting
 
-    def submit(
+    def submit(  # noqa: PLR0917 - a place in a conversation, and what to do there
         self, conversation_id: int, event_id: int, author: str, data: bytes, key: bytes, fingerprint: bytes, fence: int,
         acknowledge: Acknowledge,
     ) -> None:  # fmt: skip
@@ -164,7 +164,7 @@ class MessageStore:
         """Check that the sequence is dense and its chain holds."""
         return await self._timeline.audit(conversation_id)
 
-    async def search(
+    async def search(  # noqa: PLR0917 - a place in a conversation, and what to do there
         self, tenant: TenantId, user: str, text: str, conversation_id: int | None, before_id: int, limit: int
     ) -> list[tuple[int, int, int]]:
         """`(conversation, sequence, id)` of what a user saw or could have seen, newest first."""
@@ -216,7 +216,8 @@ class MessageStore:
         if not seqs:
             return {}
         rows: list[Record] = await self._database.fetch(
-            f"""SELECT target_seq, emoji, count(*) AS count, (array_agg(user_id ORDER BY at_ms, user_id))[:{SHOWN_REACTORS}] AS users
+            f"""SELECT target_seq, emoji, count(*) AS count,
+                   (array_agg(user_id ORDER BY at_ms, user_id))[:{SHOWN_REACTORS}] AS users
                FROM chat.reaction WHERE conversation_id = $1 AND target_seq = ANY ($2::bigint[])
                GROUP BY target_seq, emoji ORDER BY target_seq, min(at_ms), emoji""",
             conversation_id, seqs,

@@ -61,7 +61,8 @@ class ProgressStore:
     async def of_message(self, conversation_id: int, seq: int) -> tuple[int, int]:
         """How many members a message was delivered to, and how many read it."""
         row = await self._database.fetch_row(
-            """SELECT count(*) FILTER (WHERE delivered_seq >= $2) AS delivered, count(*) FILTER (WHERE read_seq >= $2) AS read
+            """SELECT count(*) FILTER (WHERE delivered_seq >= $2) AS delivered,
+                   count(*) FILTER (WHERE read_seq >= $2) AS read
                FROM chat.receipt JOIN chat.member USING (conversation_id, user_id) WHERE conversation_id = $1""",
             conversation_id, seq,
         )  # fmt: skip
@@ -73,7 +74,8 @@ class ProgressStore:
         await self._database.execute(
             """INSERT INTO chat.cursor AS c (tenant_id, user_id, device, conversation_id, seq)
                SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
-               ON CONFLICT (tenant_id, user_id, device, conversation_id) DO UPDATE SET seq = greatest(c.seq, EXCLUDED.seq)""",
+               ON CONFLICT (tenant_id, user_id, device, conversation_id) DO UPDATE SET
+                   seq = greatest(c.seq, EXCLUDED.seq)""",
             [key[0] for key, _ in items],
             [key[1] for key, _ in items],
             [key[2] for key, _ in items],

@@ -34,7 +34,8 @@ BACKOFF = Backoff(first_seconds=0.02, cap_seconds=0.5)
 class Done(Protocol):
     """Told what became of an entry: a `Placed`, or the error that stopped it."""
 
-    def __call__(self, outcome: Placed | TwelvefoldError, /) -> None: ...
+    def __call__(self, outcome: Placed | TwelvefoldError, /) -> None:
+        """Return at once."""
 
 
 OnStored = Callable[[list[tuple[NewEntry, Placed]]], None]
@@ -55,7 +56,7 @@ class Sequencer:
         self._waiting = 0
         self._waiting_bytes = 0
         self._closed = False
-        self.on_stored: OnStored = lambda stored: None
+        self.on_stored: OnStored = lambda _: None
         self.on_stale: OnStale = _refuse_stale
         self.appends = 0
         self.stored = 0

@@ -16,6 +16,7 @@ import structlog
 
 from twelvefold.kernel.errors import MalformedRequestError, TwelvefoldError, UnauthenticatedError
 from twelvefold.kernel.tenancy import TenantId
+from twelvefold.systems.chat.compat.centrifugo.answers import FORMS, JSON, PROTO, here, history, message_of
 from twelvefold.systems.chat.compat.centrifugo.json_codec import JsonCodec
 from twelvefold.systems.chat.compat.centrifugo.protobuf_codec import ProtobufCodec
 from twelvefold.systems.chat.compat.centrifugo.words import (
@@ -33,11 +34,9 @@ from twelvefold.systems.chat.compat.centrifugo.words import (
     ProtocolError,
     Subscribe,
     error_of,
-    notice_push,
-    publication,
     publications,
 )
-from twelvefold.systems.chat.contracts import Event, NewMessage, TokenExpiredError, UserToken
+from twelvefold.systems.chat.contracts import Event, TokenExpiredError, UserToken
 from twelvefold.systems.chat.routes.caller import Caller, Callers, require_own_origin
 from twelvefold.systems.chat.routes.live import LiveSockets, Seat
 from twelvefold.systems.chat.service import Chat
@@ -53,34 +52,6 @@ log = structlog.get_logger("chat")
 MAX_MESSAGE_BYTES = (1 << 20) + 64 * 1024
 MAX_PENDING = 256
 PROTOBUF = "centrifuge-protobuf"
-HISTORY_LIMIT = 1000
-RENEW_SECONDS = 25.0
-
-
-class PushForm:
-    """Events as pushes. See `live.Form`."""
-
-    def __init__(self, codec: JsonCodec | ProtobufCodec, *, joins: bool) -> None:
-        self._codec = codec
-        self._joins = joins
-        self.name = f"centrifugo-{codec.name}{'-joins' if joins else ''}"
-
-    def frames(self, label: str, events: Sequence[Event]) -> bytes:
-        """See `Form.frames`."""
-        return self._codec.encode(
-            [{"push": {"channel": label, "pub": publication(event)}} for event in events]
-        )
-
-    def notice(self, label: str, notice: dict[str, Any]) -> bytes:
-        """See `Form.notice`."""
-        push = notice_push(label, notice) if self._joins else None
-        return self._codec.encode([push]) if push is not None else b""
-
-
-JSON, PROTO = JsonCodec(), ProtobufCodec()
-FORMS = {
-    (codec.name, joins): PushForm(codec, joins=joins) for codec in (JSON, PROTO) for joins in (False, True)
-}
 
 
 class CentrifugoDoor:
@@ -120,8 +91,8 @@ class Client(SocketHandler):
     """One connection. It is a `live.Follower`."""
 
     __slots__ = (
-        "_channels", "_codec", "_door", "_expiry", "_heartbeat", "_pending", "_seats", "_task", "client", "subscriber", "tenant",
-        "user",
+        "_channels", "_codec", "_door", "_expiry", "_heartbeat", "_pending", "_seats", "_task", "client", "subscriber",
+        "tenant", "user",
     )  # fmt: skip
 
     subscriber: Socket
@@ -207,9 +178,7 @@ class Client(SocketHandler):
     async def _answer(self, command: Command) -> None:
         name = next((name for name in COMMANDS if getattr(command, name) is not None), None)
         try:
-            if name is None:
-                raise ProtocolError(104, "method not found")
-            if not self.client and name != "connect":
+            if name is None or (not self.client and name != "connect"):
                 self.subscriber.close(*DISCONNECT_BAD_REQUEST)
                 return
             result = await getattr(self, f"_{name}")(getattr(command, name), command.id)
@@ -262,7 +231,7 @@ class Client(SocketHandler):
             raise ProtocolError(105, "already subscribed")
         await self._follow(given, command_id)
 
-    async def _follow(self, given: Subscribe, command_id: int | None) -> dict[str, Any] | None:
+    async def _follow(self, given: Subscribe, command_id: int | None) -> dict[str, Any] | None:  # noqa: C901 - the reply has to be one of several, once
         """Subscribe; the reply leaves before the first live push (or is returned, without a command id)."""
         conversation_id = await self._enter(given)
         head = await self._door.chat.head(self.tenant, conversation_id)
@@ -419,41 +388,3 @@ class Client(SocketHandler):
 
     def _say(self, reply: dict[str, Any]) -> None:
         self.subscriber.send(self._codec.encode([reply]))
-
-
-def message_of(data: msgspec.Raw, client_msg_id: str | None = None) -> NewMessage:
-    """A publication as a message: its data as it is, and its text, if it has one, for search and push."""
-    if not bytes(data):
-        raise ProtocolError(107, "bad request: no data")
-    try:
-        value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise ProtocolError(107, "bad request: data is not JSON") from error
-    text = value.get("text") if isinstance(value, dict) else value if isinstance(value, str) else None
-    return NewMessage(text=text if isinstance(text, str) else "", data=data, client_msg_id=client_msg_id)
-
-
-async def here(door: Any, tenant: TenantId, user: str, conversation_id: int) -> dict[str, Any]:
-    """Clients that follow a conversation."""
-    await door.chat.get(tenant, user, conversation_id)
-    found = await door.presence.here(conversation_id)
-    return {client: {"client": client, **msgspec.json.decode(info)} for client, info in found.items()}
-
-
-async def history(
-    chat: Chat, tenant: TenantId, user: str, conversation_id: int, given: Channelled
-) -> dict[str, Any]:
-    """Publications and where the stream stands. Limit 0 asks for the position only."""
-    head = await chat.head(tenant, conversation_id)
-    await chat.get(tenant, user, conversation_id)
-    events: Sequence[Event] = ()
-    limit = HISTORY_LIMIT if given.limit < 0 else min(given.limit, HISTORY_LIMIT)
-    if given.since is not None and given.since.epoch and given.since.epoch != head.epoch:
-        raise ProtocolError(112, "unrecoverable position")
-    if limit and given.reverse:
-        before = given.since.offset if given.since is not None else None
-        events = await chat.history(tenant, user, conversation_id, before=before, limit=limit)
-    elif limit:
-        after = given.since.offset if given.since is not None else 0
-        events = await chat.history(tenant, user, conversation_id, after=after, limit=limit)
-    return {"publications": publications(events), "epoch": head.epoch, "offset": head.last_seq}

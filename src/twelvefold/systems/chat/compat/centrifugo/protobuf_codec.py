@@ -172,8 +172,10 @@ def write(fields: Fields, value: dict[str, Any]) -> bytes:
     parts: list[bytes] = []
     for name, given in value.items():
         number, kind = fields[name]
-        for one in given if isinstance(kind, list) else [given]:
-            parts.append(_field(number, kind[0] if isinstance(kind, list) else kind, one))
+        if isinstance(kind, list):
+            parts += [_field(number, kind[0], one) for one in given]
+        else:
+            parts.append(_field(number, kind, given))
     return b"".join(parts)
 
 

@@ -17,7 +17,7 @@ from twelvefold.kernel.errors import (
     UnauthenticatedError,
 )
 from twelvefold.kernel.tenancy import Principal, TenantId
-from twelvefold.systems.chat.compat.centrifugo.door import HISTORY_LIMIT, message_of
+from twelvefold.systems.chat.compat.centrifugo.answers import HISTORY_LIMIT, message_of
 from twelvefold.systems.chat.compat.centrifugo.words import (
     VERSION,
     ProtocolError,
@@ -25,7 +25,7 @@ from twelvefold.systems.chat.compat.centrifugo.words import (
     error_of,
     publications,
 )
-from twelvefold.systems.chat.contracts import Event
+from twelvefold.systems.chat.contracts import Event  # noqa: TC001 - as everywhere here
 from twelvefold.systems.chat.service import Chat
 from twelvefold.systems.chat.service.delivery import Delivery
 from twelvefold.systems.chat.service.presence import PresenceService, user_key
@@ -126,9 +126,9 @@ class ServerApi:
 
     async def _one(self, principal: Principal, name: str, body: bytes) -> dict[str, Any]:
         """A method's result, or its error, as the API shows either."""
+        if name not in METHODS:
+            return {"error": error_of(ProtocolError(104, "method not found"))}
         try:
-            if name not in METHODS:
-                raise ProtocolError(104, "method not found")
             params = self._read(_decode, body or b"{}")
             if name == "batch":
                 return {"replies": await self._batch(principal, params)}
