@@ -98,7 +98,7 @@ def node_ws(folder: Path, cpus: str) -> Peer:
 
 def centrifugo_missing() -> str | None:
     """Centrifugo is not measured here yet."""
-    return "Centrifugo v6 is built with Go 1.26 through the Go proxy; the bench does not build it yet"
+    return "the Go proxy answers 403 for github.com/centrifugal/centrifugo (v5 and v6); build it elsewhere"
 
 
 def synapse_missing() -> str | None:

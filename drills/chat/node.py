@@ -32,7 +32,7 @@ from twelvefold.web.guard import Guard
 from twelvefold.web.hub import Hub
 from twelvefold.web.limits import Limits
 from twelvefold.web.ports import bind
-from twelvefold.web.server import Server
+from twelvefold.web.server import Server, tune_collector
 
 SECRET = b"a secret of the tests, 32 bytes."
 
@@ -143,6 +143,7 @@ async def main(config: dict[str, Any]) -> None:
         owner_key=config.get("owner_key"),
         settings=ChatSettings(user_messages_per_second=0, push_private_endpoints=True),
     )
+    tune_collector()
     print(json.dumps({"url": node.url}), flush=True)
     await stop.wait()
     await node.close()
