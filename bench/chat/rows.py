@@ -181,17 +181,16 @@ async def pairs(ours: Ours, folder: Path, seconds: float) -> Bar:
     """50 pairs talk in turn; the time from a send to its arrival at the other."""
     node = await ours.library()
     latencies: list[float] = []
-    stop = time.monotonic() + seconds
+    couples = [(f"a{number}", f"b{number}") for number in range(50)]
+    rooms = []
+    for one, two in couples:
+        wanted = NewConversation(kind="direct", members=(two,))
+        rooms.append(str((await node.chat.create(DEFAULT_TENANT, one, wanted)).id))
+
+    stop = time.monotonic() + seconds + 5
 
     async def talk(number: int) -> None:
-        names = (f"a{number}", f"b{number}")
-        room = str(
-            (
-                await node.chat.create(
-                    DEFAULT_TENANT, names[0], NewConversation(kind="direct", members=(names[1],))
-                )
-            ).id
-        )
+        names, room = couples[number], rooms[number]
         one, two = await ours.sockets(names)
         await two.ask(op="follow", ref=2, conversation=room)
         while time.monotonic() < stop:

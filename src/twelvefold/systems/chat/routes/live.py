@@ -80,6 +80,23 @@ class Seat:
         return self.left
 
 
+class Page:
+    """Some events, encoded once for each outlet."""
+
+    __slots__ = ("_encoded", "events")
+
+    def __init__(self, events: list[Event]) -> None:
+        self.events = events
+        self._encoded: dict[str, bytes] = {}
+
+    def frames(self, form: Form, label: str, outlet: str) -> bytes:
+        """All of them as frames."""
+        made = self._encoded.get(outlet)
+        if made is None:
+            made = self._encoded[outlet] = form.frames(label, self.events)
+        return made
+
+
 class LiveSockets:
     """See the module. It is a `delivery.Watcher`."""
 
@@ -88,6 +105,7 @@ class LiveSockets:
         self._delivery = delivery
         self._chat = chat
         self._followed: dict[int, Followed] = {}
+        self._pages: dict[tuple[int, int], asyncio.Task[Page]] = {}
         delivery.watchers.append(self)
 
     # -- delivery.Watcher -----------------------------------------------------------------------
@@ -153,8 +171,8 @@ class LiveSockets:
             may_follow(standing)
             position = room.position if after is None else after
             while position < room.position and not seat.has_left():
-                events = await self._chat.events_after(conversation_id, position, PAGE)
-                events = [event for event in events if event.seq <= room.position]
+                page = await self._page(conversation_id, position)
+                events = [event for event in page.events if event.seq <= room.position]
                 if seat.has_left():
                     break
                 if not events:
@@ -162,8 +180,12 @@ class LiveSockets:
                     continue
                 position = events[-1].seq
                 events = [event for event in events if standing.sees(event.seq)]
-                if events:
-                    follower.write(missed(events) if missed else form.frames(label, events))
+                if missed is not None and events:
+                    follower.write(missed(events))
+                elif len(events) == len(page.events):
+                    follower.write(page.frames(form, label, outlet))
+                elif events:
+                    follower.write(form.frames(label, events))
                 await calm(follower.subscriber)
             if not seat.has_left():
                 ready(position)
@@ -173,6 +195,20 @@ class LiveSockets:
             self.leave(conversation_id, seat)
             raise
         return seat
+
+    async def _page(self, conversation_id: int, position: int) -> "Page":
+        """What comes after a position; all who ask while it is read share it, and its encoding."""
+        key = (conversation_id, position)
+        task = self._pages.get(key)
+        if task is None:
+            task = self._pages[key] = asyncio.get_running_loop().create_task(
+                self._read(conversation_id, position)
+            )
+            task.add_done_callback(lambda _: self._pages.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def _read(self, conversation_id: int, position: int) -> "Page":
+        return Page(await self._chat.events_after(conversation_id, position, PAGE))
 
     def leave(self, conversation_id: int, seat: Seat) -> None:
         """Follow it no longer."""

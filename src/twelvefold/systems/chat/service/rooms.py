@@ -9,6 +9,7 @@ import asyncio
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.chat.contracts import Conversation, ConversationNotFoundError
 from twelvefold.systems.chat.rules.standing import Standing, may_send, standing_of
+from twelvefold.systems.chat.service.gather import Gather
 from twelvefold.systems.chat.store.conversations import ConversationStore
 
 MAX_ROOMS = 50_000
@@ -38,6 +39,8 @@ class Rooms:
         self._loading: dict[tuple[int, int], asyncio.Task[Room]] = {}
         self._channels: dict[tuple[int, str], int] = {}
         self._tenants: dict[int, TenantId] = {}
+        self._facts = Gather(store.facts)
+        self._fences = Gather(store.fences)
 
     def known(self, tenant: TenantId, conversation_id: int) -> Room | None:
         """The copy, if there is one."""
@@ -64,7 +67,7 @@ class Rooms:
         known = room.standings.get(user)
         if known is not None:
             return known
-        facts = await self._store.facts(room.tenant, room.conversation.id, user)
+        facts = await self._facts.get((room.tenant, room.conversation.id, user))
         standing = standing_of(
             role=facts.role, banned=facts.banned, access=room.conversation.access, intervals=facts.intervals
         )
@@ -81,7 +84,7 @@ class Rooms:
     async def fresh_place(self, tenant: TenantId, conversation_id: int, user: str) -> tuple[Room, Standing]:
         """`place`, for showing what was said: never from a copy that is older than this call."""
         room = self.known(tenant, conversation_id)
-        if room is not None and await self._store.fence(conversation_id) != room.fence:
+        if room is not None and await self._fences.get(conversation_id) != room.fence:
             self.stale(conversation_id)
         return await self.place(tenant, conversation_id, user)
 

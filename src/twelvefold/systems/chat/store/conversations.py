@@ -104,10 +104,10 @@ class ConversationStore:
         head = heads[conversation_id]
         return Row(conversation=_conversation(row), fence=head.fence, epoch=head.epoch)
 
-    async def fence(self, conversation_id: int) -> int:
-        """A conversation's fence now; 0 if there is none."""
-        heads = await self._timeline.heads([conversation_id])
-        return heads[conversation_id].fence if conversation_id in heads else 0
+    async def fences(self, conversation_ids: Sequence[int]) -> list[int]:
+        """Conversations' fences now; 0 where there is none."""
+        heads = await self._timeline.heads(conversation_ids)
+        return [heads[one].fence if one in heads else 0 for one in conversation_ids]
 
     async def by_channel(self, tenant: TenantId, channel: str) -> int | None:
         """The id of the conversation with a channel name."""
@@ -124,18 +124,31 @@ class ConversationStore:
         )  # fmt: skip
         return [(row["channel"], row["id"]) for row in rows]
 
-    async def facts(self, tenant: TenantId, conversation_id: int, user: str) -> Facts:
-        """What is stored about somebody there."""
-        row = await self._database.fetch_row(
-            """SELECT (SELECT role FROM chat.member WHERE conversation_id = $1 AND user_id = $2 AND tenant_id = $3) AS role,
-                   EXISTS (SELECT 1 FROM chat.ban WHERE conversation_id = $1 AND user_id = $2) AS banned,
-                   ARRAY(SELECT ARRAY[from_seq, coalesce(to_seq, -1)] FROM chat.membership
-                         WHERE conversation_id = $1 AND user_id = $2 AND tenant_id = $3 ORDER BY from_seq) AS spans""",
-            conversation_id, user, tenant,
-        )  # fmt: skip
-        assert row is not None
-        spans = tuple((first, None if last < 0 else last) for first, last in row["spans"])
-        return Facts(role=row["role"], banned=row["banned"], intervals=spans)
+    async def facts(self, places: Sequence[tuple[TenantId, int, str]]) -> list[Facts]:
+        """What is stored about people in conversations: `(tenant, conversation, user)`, in their order."""
+        rows = await self._database.fetch(
+            """SELECT m.role, b.user_id IS NOT NULL AS banned,
+                   ARRAY(SELECT ARRAY[from_seq, coalesce(to_seq, -1)] FROM chat.membership i
+                         WHERE i.conversation_id = a.conversation_id AND i.user_id = a.user_id
+                           AND i.tenant_id = a.tenant_id ORDER BY from_seq) AS spans
+               FROM unnest($1::bigint[], $2::bigint[], $3::text[])
+                   WITH ORDINALITY AS a(tenant_id, conversation_id, user_id, place)
+               LEFT JOIN chat.member m ON m.conversation_id = a.conversation_id AND m.user_id = a.user_id
+                   AND m.tenant_id = a.tenant_id
+               LEFT JOIN chat.ban b ON b.conversation_id = a.conversation_id AND b.user_id = a.user_id
+               ORDER BY a.place""",
+            [place[0] for place in places],
+            [place[1] for place in places],
+            [place[2] for place in places],
+        )
+        return [
+            Facts(
+                role=row["role"],
+                banned=row["banned"],
+                intervals=tuple((first, None if last < 0 else last) for first, last in row["spans"]),
+            )
+            for row in rows
+        ]
 
     async def change(  # noqa: PLR0917 - a place in a conversation, and what to do there
         self, conversation_id: int, event_id: int, kind: int, author: str, data: bytes,
