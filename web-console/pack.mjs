@@ -1,4 +1,5 @@
-// Last step of the build: hold the budget, then compress every asset once, so that the server only sends bytes.
+// Last step of the build: hold the budget, add the licences of what is in the bundle, and compress every asset once,
+// so that the server only sends bytes.
 // The budget is the frame: what a first visit loads before any page. It fails the build, so it cannot rot.
 import { readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -6,7 +7,8 @@ import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 
 const FRAME_BUDGET_BYTES = 120 * 1024;
 const COMPRESSIBLE = /\.(js|css|html|svg|json|txt)$/;
-const dist = new URL("./dist/", import.meta.url).pathname;
+const here = new URL("./", import.meta.url).pathname;
+const dist = join(here, "dist");
 
 const brotli = (bytes) =>
   brotliCompressSync(bytes, {
@@ -39,6 +41,13 @@ if (total > FRAME_BUDGET_BYTES) {
   console.error("The frame is over its budget: load what is not the frame when its page is opened.");
   process.exit(1);
 }
+
+const bundled = Object.keys(JSON.parse(readFileSync(join(here, "package.json"), "utf8")).dependencies);
+const notices = bundled.map((name) => {
+  const licence = readFileSync(join(here, "node_modules", name, "LICENSE"), "utf8").trim();
+  return `${name}\n${"-".repeat(name.length)}\n${licence}\n`;
+});
+writeFileSync(join(dist, "third-party-licences.txt"), notices.join("\n\n"));
 
 for (const file of readdirSync(dist, { recursive: true })) {
   if (!COMPRESSIBLE.test(file)) continue;

@@ -198,6 +198,16 @@ def test_a_deleted_link_is_gone_and_undo_brings_it_back(
     poll(lambda: visit(address)[0] == 302)
 
 
+def test_after_a_delete_by_keyboard_the_next_row_has_the_focus(console: Page, api: Any) -> None:
+    for number in range(3):
+        api("POST", "/v1/links", {"url": "https://example.com/", "alias": f"page-next-{number}"})
+    console.goto(LINKS)
+    row(console, "page-next-1").focus()
+    console.keyboard.press("Delete")
+    expect(row(console, "page-next-1")).to_have_count(0)
+    expect(row(console, "page-next-0")).to_be_focused()
+
+
 def test_rows_open_and_close_by_keyboard_with_the_focus_where_it_was(console: Page, api: Any) -> None:
     for number in range(3):
         api("POST", "/v1/links", {"url": "https://example.com/", "alias": f"page-keys-{number}"})

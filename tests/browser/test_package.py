@@ -34,6 +34,13 @@ def test_the_wheel_holds_the_console_with_every_asset_it_names(wheel: zipfile.Zi
             assert {f"{info.filename}.br", f"{info.filename}.gz"} <= names
 
 
+def test_the_wheel_holds_the_licences_of_what_is_bundled(wheel: zipfile.ZipFile) -> None:
+    text = wheel.read("twelvefold/console/static/third-party-licences.txt").decode()
+    bundled = json.loads((ROOT / "web-console/package.json").read_text())["dependencies"]
+    assert all(f"{name}\n---" in text for name in bundled)
+    assert text.count("MIT License") == len(bundled)
+
+
 def test_the_wheel_holds_the_countries_and_their_licence(wheel: zipfile.ZipFile) -> None:
     data = "twelvefold/systems/links/data/country.mmdb"
     assert wheel.getinfo(data).file_size > 1_000_000

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.engines.valkey_server import ValkeyServer, free_port
+from tests.engines.valkey_server import ValkeyServer, free_port, free_ports
 
 from twelvefold.engines.log import BatchId, ValkeyStreams
 from twelvefold.engines.realtime import ValkeyPubSub
@@ -29,10 +29,11 @@ class Cluster:
     """Three primaries that share the slots evenly, and one replica of the first."""
 
     def __init__(self) -> None:
-        self.bus_ports = [free_port() for _ in range(4)]
+        ports = free_ports(8)
+        self.bus_ports = ports[4:]
         self.servers = [
-            ValkeyServer(*CLUSTERED, *DURABLY, "--cluster-port", str(port), port=free_port())
-            for port in self.bus_ports
+            ValkeyServer(*CLUSTERED, *DURABLY, "--cluster-port", str(bus_port), port=port)
+            for port, bus_port in zip(ports, self.bus_ports, strict=False)
         ]
         self.ids: list[str] = []
 
@@ -67,7 +68,7 @@ class Cluster:
         return self
 
     async def until_said(self, node: int, fact: str, *args: str) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while fact not in (await self.do(node, *args)).decode():  # noqa: ASYNC110 only the node knows
                 await asyncio.sleep(0.02)
 
@@ -124,7 +125,7 @@ async def valkey(cluster: Cluster) -> AsyncIterator[Valkey]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while not condition():  # noqa: ASYNC110 several sources, no common event
             await asyncio.sleep(0.005)
 
@@ -290,7 +291,7 @@ async def test_channels_of_a_lost_node_move_to_another(doomed: Cluster, *, shard
         if port == doomed.servers[0].port:
             await doomed.do(3, "CLUSTER", "FAILOVER", "TAKEOVER")
         await until(lambda: bool(gaps))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while not inbox:
                 with contextlib.suppress(EngineUnavailableError):
                     realtime.publish(FIRST.encode(), b"x")

@@ -29,6 +29,8 @@ export function rate(value: number | null | undefined): string {
 export function milliseconds(value: number | null | undefined): string {
   if (value === null || value === undefined) return NONE;
   if (value === 0) return "0 ms";
+  if (value < 0.001) return "<1 µs";
+  if (value < 0.1) return `${Math.round(value * 1000)} µs`;
   if (value < 1) return `${value.toFixed(2)} ms`;
   if (value < 10) return `${value.toFixed(1)} ms`;
   return value < 1000 ? `${whole.format(value)} ms` : `${tenth.format(value / 1000)} s`;

@@ -7,7 +7,11 @@ import "./styles/tokens.css";
 import "./styles/base.css";
 import "./styles/frame.css";
 import "./styles/parts.css";
+import "./styles/controls.css";
+import "./styles/dialogs.css";
+import "./styles/data.css";
 import "./styles/pages.css";
+import "./styles/edges.css";
 
 applyTheme();
 void openSession();

@@ -23,7 +23,7 @@ class TradeOff(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Guarantee(msgspec.Struct, frozen=True, kw_only=True):
-    """A promise, and the drill or test that proves it."""
+    """A promise, and the command of the drill or test that proves it."""
 
     promise: str
     drill: str

@@ -19,6 +19,7 @@ from twelvefold.engines.embedded import EngineUrls
 from twelvefold.kernel.errors import ConfigurationError
 from twelvefold.kernel.telemetry import configure_logging
 from twelvefold.platform import runtime
+from twelvefold.platform.catalogue import SYSTEMS
 from twelvefold.platform.config import SERVER_ENGINES, embedded_engines, load
 from twelvefold.platform.places import data_folder
 from twelvefold.platform.up import shown_host
@@ -50,7 +51,7 @@ def run_alone(
         url=server.public_url or f"http://{shown_host(server.host)}:{server.port}",
         data_dir=str(folder),
         started_at_ms=time.time_ns() // 1_000_000,
-        systems=(),
+        systems=SYSTEMS,
         engine_urls=urls,
         config=settings,
     )

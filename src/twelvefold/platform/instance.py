@@ -4,7 +4,7 @@ Both a web process and a library user's own process hold one.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Protocol, Self
 from twelvefold.engines.database import migrate
 from twelvefold.engines.embedded import EngineUrls
 from twelvefold.engines.embedded.secret_files import Secrets
+from twelvefold.kernel.blueprint import Blueprint
 from twelvefold.kernel.clock import Clock
 from twelvefold.platform.catalogue import SYSTEMS
 from twelvefold.platform.config import Config
@@ -21,8 +22,9 @@ from twelvefold.platform.links import LinksSystem
 from twelvefold.platform.places import LINKS_SECRET, OWNER_KEY
 from twelvefold.web.access import Access, key_from_seed
 from twelvefold.web.access.store import AccessStore
-from twelvefold.web.guard import Guard
+from twelvefold.web.guard import Gate, Guard
 from twelvefold.web.hub import Hub
+from twelvefold.web.mount import Mount
 from twelvefold.web.sse import EventStreams
 
 
@@ -36,8 +38,26 @@ class LiveFeed(Protocol):
         """A channel has lost its last."""
 
 
+class System(Protocol):
+    """A system of this process, open."""
+
+    blueprint: Blueprint
+    mount: Mount
+
+    async def listen(self) -> None:
+        """Open the doors that the web server does not have (other ports)."""
+
+    async def close(self) -> None:
+        """End what is under way, and let go."""
+
+
 class Instance:
-    """What `open` opened."""
+    """What `open` opened.
+
+    Attributes:
+        systems: by name, those that run.
+        gate: what guards the API, where a system does that.
+    """
 
     def __init__(
         self,
@@ -47,7 +67,8 @@ class Instance:
         guard: Guard,
         hub: Hub,
         streams: EventStreams,
-        links: LinksSystem,
+        systems: Mapping[str, System],
+        gate: Gate | None,
         stack: AsyncExitStack,
     ) -> None:
         self.engines = engines
@@ -55,12 +76,33 @@ class Instance:
         self.guard = guard
         self.hub = hub
         self.streams = streams
-        self.links = links
+        self.systems = systems
+        self.gate = gate
         self._stack = stack
+
+    @property
+    def mounts(self) -> list[Mount]:
+        """What the systems add to the web."""
+        return [system.mount for system in self.systems.values()]
+
+    @property
+    def links(self) -> LinksSystem:
+        """Short links. Raises `KeyError` where they do not run."""
+        system = self.systems["links"]
+        assert isinstance(system, LinksSystem)
+        return system
 
     @classmethod
     async def open(
-        cls, config: Config, urls: EngineUrls, data: Path, clock: Clock, *, name: str, base_url: str
+        cls,
+        config: Config,
+        urls: EngineUrls,
+        data: Path,
+        clock: Clock,
+        *,
+        name: str,
+        base_url: str,
+        systems: Collection[str] = SYSTEMS,
     ) -> Self:
         """Connect, migrate, wire. Raises one clear error for the first thing that is not there."""
         secrets = Secrets(data / "secrets")
@@ -79,30 +121,39 @@ class Instance:
                 on_last=lambda name: _feed_of(feeds, name).stop(name),
             )
             streams = EventStreams(hub)
-            links = await LinksSystem.open(
-                engines,
-                settings=config.links,
-                clock=clock,
-                base_url=config.links.public_url or base_url,
-                secret=secrets.get(LINKS_SECRET),
-                spool=data / "spool",
-                hub=hub,
-                streams=streams,
-                verifier=access,
-                principal_of_key_id=access.principal_of_key_id,
-            )
-            stack.push_async_callback(links.close)
-            feeds["links"] = links.feed
+            opened: dict[str, System] = {}
+            if "links" in systems:
+                links = await LinksSystem.open(
+                    engines,
+                    settings=config.links,
+                    clock=clock,
+                    base_url=config.links.public_url or base_url,
+                    secret=secrets.get(LINKS_SECRET),
+                    spool=data / "spool",
+                    hub=hub,
+                    streams=streams,
+                    verifier=access,
+                    principal_of_key_id=access.principal_of_key_id,
+                )
+                stack.push_async_callback(links.close)
+                feeds["links"] = links.feed
+                opened["links"] = links
             return cls(
                 engines=engines,
                 access=access,
                 guard=guard,
                 hub=hub,
                 streams=streams,
-                links=links,
+                systems=opened,
+                gate=None,
                 stack=stack.pop_all(),
             )
         raise AssertionError("unreachable")
+
+    async def listen(self) -> None:
+        """Open the doors that the web server does not have."""
+        for system in self.systems.values():
+            await system.listen()
 
     async def close(self) -> None:
         """Let go of everything."""

@@ -14,11 +14,13 @@ from pathlib import Path
 
 from twelvefold.engines.embedded import DataFolder, Supervisor
 from twelvefold.kernel.clock import Clock, SystemClock
-from twelvefold.platform import links
+from twelvefold.platform.catalogue import SYSTEMS
 from twelvefold.platform.config import embedded_engines, load
 from twelvefold.platform.instance import Instance
-from twelvefold.platform.places import LINKS_SECRET, data_folder
+from twelvefold.platform.places import data_folder
 from twelvefold.platform.up import engine_urls
+from twelvefold.platform.work_role import run_workers
+from twelvefold.web.traffic import Traffic
 
 
 class Platform:
@@ -69,13 +71,10 @@ class Platform:
                 instance = await Instance.open(
                     settings, urls, folder.path, clock, name=name, base_url=base_url
                 )
+                traffic = Traffic(clock, process=name, valkey=None)
                 work = asyncio.create_task(
-                    links.work(
-                        instance.engines,
-                        settings=settings.links,
-                        clock=clock,
-                        secret=folder.secrets.get(LINKS_SECRET),
-                        name=name,
+                    run_workers(
+                        SYSTEMS, settings, instance.engines, folder.secrets, clock, name=name, traffic=traffic
                     )
                 )
                 try:

@@ -210,6 +210,9 @@ class LinksSystem(Links):
             return self
         raise AssertionError("unreachable")
 
+    async def listen(self) -> None:
+        """Links have no door of their own."""
+
     async def close(self) -> None:
         """Flush what clicks are in hand, and let go."""
         await self._stack.aclose()

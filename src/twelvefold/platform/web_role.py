@@ -26,7 +26,15 @@ async def serve(note: Runtime, data: Path, role: str, ready: Callable[[], None],
     """Serve until `stop` is set, then drain."""
     raise_file_limit()
     clock = SystemClock()
-    instance = await Instance.open(note.config, note.engine_urls, data, clock, name=role, base_url=note.url)
+    instance = await Instance.open(
+        note.config,
+        note.engine_urls,
+        data,
+        clock,
+        name=role,
+        base_url=note.url,
+        systems=note.systems,
+    )
     traffic = Traffic(clock, process=role, valkey=instance.engines.valkey)
     overview = Overview(
         traffic,
@@ -42,6 +50,7 @@ async def serve(note: Runtime, data: Path, role: str, ready: Callable[[], None],
     try:
         server = web_server(instance, note, traffic, overview)
         await server.start()
+        await instance.listen()
         tune_collector()
         ready()
         await stop.wait()
@@ -57,18 +66,28 @@ async def serve(note: Runtime, data: Path, role: str, ready: Callable[[], None],
 def web_server(instance: Instance, note: Runtime, traffic: Traffic, overview: Overview) -> Server:
     """The server of one process, not started yet."""
     settings = note.config.server
-    mount = instance.links.mount
-    timings = traffic.watch(mount.name, hot_requests=mount.hot_requests, queue_depth=mount.queue_depth)
+    mounts = instance.mounts
+    timings = {
+        mount.name: traffic.watch(mount.name, hot_requests=mount.hot_requests, queue_depth=mount.queue_depth)
+        for mount in mounts
+    }
+    lane = next((mount for mount in mounts if mount.lane is not None), None)
+    body_lanes = {
+        f"{method} {path} HTTP/1.1".encode(): hot
+        for mount in mounts
+        for (method, path), hot in mount.body_lanes.items()
+    }
     app = Application(
-        [mount],
+        mounts,
         routers=[
             *access_routes(instance.access, instance.guard, secure_cookies=note.url.startswith("https:")),
             platform_routes(overview),
-            blueprint_routes([instance.links.blueprint], note.url),
+            blueprint_routes([system.blueprint for system in instance.systems.values()], note.url),
         ],
         sockets=platform_sockets(overview, instance.hub),
         readiness=instance.engines.readiness,
         guard=instance.guard,
+        gate=instance.gate,
         hub=instance.hub,
         observer=traffic,
         metrics=lambda: metrics_page(traffic),
@@ -76,12 +95,14 @@ def web_server(instance: Instance, note: Runtime, traffic: Traffic, overview: Ov
         version=__version__,
         request_seconds=settings.request_seconds,
     )
+    body_limits = {prefix: limit for mount in mounts for prefix, limit in mount.body_limits.items()}
     return Server(
         app,
         sockets=[bind(settings.host, settings.port)],
-        limits=limits_of(settings, dict(mount.body_limits)),
-        lane=mount.lane,
-        lane_timings=timings,
+        limits=limits_of(settings, body_limits),
+        lane=lane.lane if lane is not None else None,
+        body_lanes=body_lanes,
+        lane_timings=timings[lane.name] if lane is not None else None,
         hub=instance.hub,
         on_drain=[instance.streams.drain],
     )

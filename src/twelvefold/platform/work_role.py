@@ -1,13 +1,14 @@
-"""The worker process: every system's workers, each brought back on its own."""
+"""The worker process: every system's workers. One that fails ends the process, and `up` starts it again."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
 from typing import Any
 
 from twelvefold.engines.embedded.secret_files import Secrets
-from twelvefold.kernel.clock import SystemClock
+from twelvefold.kernel.clock import Clock, SystemClock
 from twelvefold.platform import links
+from twelvefold.platform.config import Config
 from twelvefold.platform.engines import Engines
 from twelvefold.platform.places import LINKS_SECRET
 from twelvefold.platform.runtime import Runtime
@@ -20,21 +21,11 @@ async def work(
     """Work until `stop` is set."""
     clock = SystemClock()
     engines = await Engines.open(note.config, note.engine_urls, data, clock, name=name)
+    traffic = Traffic(clock, process=name, valkey=engines.valkey)
     try:
-        secret = Secrets(data / "secrets").get(LINKS_SECRET)
-        traffic = Traffic(clock, process=name, valkey=engines.valkey)
+        secrets = Secrets(data / "secrets")
         working = asyncio.create_task(
-            _work(
-                traffic,
-                links.work(
-                    engines,
-                    settings=note.config.links,
-                    clock=clock,
-                    secret=secret,
-                    name=name,
-                    traffic=traffic,
-                ),
-            )
+            run_workers(note.systems, note.config, engines, secrets, clock, name=name, traffic=traffic)
         )
         ready()
         stopping = asyncio.create_task(stop.wait())
@@ -45,11 +36,33 @@ async def work(
         working.cancel()
         await asyncio.wait((working,))
     finally:
+        await traffic.close()
         await engines.close()
 
 
-async def _work(traffic: Traffic, *workers: Coroutine[Any, Any, None]) -> None:
+async def run_workers(
+    systems: Collection[str],
+    config: Config,
+    engines: Engines,
+    secrets: Secrets,
+    clock: Clock,
+    *,
+    name: str,
+    traffic: Traffic,
+) -> None:
+    """Run the workers of some systems until cancelled."""
+    workers: list[Coroutine[Any, Any, None]] = [traffic.run()]
+    if "links" in systems:
+        workers.append(
+            links.work(
+                engines,
+                settings=config.links,
+                clock=clock,
+                secret=secrets.get(LINKS_SECRET),
+                name=name,
+                traffic=traffic,
+            )
+        )
     async with asyncio.TaskGroup() as group:
-        group.create_task(traffic.run())
         for worker in workers:
             group.create_task(worker)

@@ -8,111 +8,51 @@ client gets the same bytes from both paths, however its packets are cut, and in 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Final, Protocol
 
 import structlog
 
 from twelvefold.web.connection import BETWEEN, HttpConnection
-from twelvefold.web.hall import Hall
 from twelvefold.web.heads import host_of_tail, length_of_head
-from twelvefold.web.histogram import LaneTimings, bucket_of
+from twelvefold.web.histogram import bucket_of
+from twelvefold.web.lanes import FastHall, KnownTails, LaneContext
 from twelvefold.web.problem import RequestTimeoutError
 
 log = structlog.get_logger("web")
 
-Done = Callable[[bytes | None], None]
-
 MAX_PARTIAL_BYTES: Final = 2 * 1024
 """An unfinished head up to this size waits for its rest here; the parser takes longer ones."""
 
-MAX_CONTEXTS: Final = 4096
-"""Judged tails that a process remembers, at most a few MB."""
-
 _GET: Final = b"GET /"
+_VERSION: Final = b" HTTP/1.1\r\n"
 _HEAD_END: Final = b"\r\n\r\n"
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _SEGMENT = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=:@]+")
 
 
-class LaneContext(Protocol):
-    """What a lane knows about one tail: the host, the client and its headers, read once."""
-
-    def answer(self, segment: bytes, /) -> bytes | None:
-        """The whole response for `GET /segment`, or None. Synchronous, at most a few microseconds.
-
-        `segment` is unchecked: anything may stand in it. Answer only what you know by exact match, and
-        count it: what you return is written at once. None: `start` is asked.
-        """
-
-    def start(self, segment: bytes, done: Done, /) -> bool:
-        """Begin to make the answer for a well-formed `segment`; False sends it down the ordinary path.
-
-        After True, call `done` exactly once, with the response or with None for the ordinary path. It
-        may be called at any time, also before `start` returns and after the client has gone; it never
-        raises. Bound the wait yourself: the connection answers nothing else meanwhile.
-        """
+Answer = Callable[[bytes], bytes | None]
 
 
-class Lane(Protocol):
-    """A system's hot requests: `GET` of one path segment at the root."""
+class Tails(Protocol):
+    """What the hot path asks for the context of header fields."""
 
-    def context(self, host: bytes, tail: bytes, client: str) -> LaneContext | None:
-        """Judge a new `tail`; None sends its requests down the ordinary path.
-
-        `host` is the Host header as sent, `tail` everything from the space before `HTTP/1.1` to the
-        empty line, `client` the peer's address without port ("" on a unix socket).
-        """
+    def get(self, fields: bytes, /) -> "Answering | None":
+        """The context, if these fields are known."""
 
 
-class BodyLane(Protocol):
-    """A system's hot request with a body, registered for one exact method and path."""
+class Answering(Protocol):
+    """What the hot path needs of a context."""
 
-    def answer(self, head: bytes, body: bytes, client: str, /) -> bytes | None:
-        """The whole response, or None for `start`. `head` ends with the empty line; `body` is complete."""
-
-    def start(self, head: bytes, body: bytes, client: str, done: Done, /) -> bool:
-        """As `LaneContext.start`."""
+    @property
+    def answer(self) -> Answer:
+        """See `LaneContext.answer`."""
 
 
-class FastHall(Hall):
-    """A hall with lanes.
-
-    Args:
-        lane: who answers `GET /segment`.
-        timings: gets how long that takes.
-        body_lanes: by request line as sent, `b"POST /v1/limiter/check HTTP/1.1"`.
-    """
-
-    __slots__ = ("_contexts", "body_lanes", "lane", "timings")
-
-    def __init__(
-        self,
-        *args: Any,
-        lane: Lane | None = None,
-        body_lanes: Mapping[bytes, BodyLane] | None = None,
-        timings: LaneTimings | None = None,
-        **more: Any,
-    ) -> None:
-        super().__init__(*args, **more)
-        self.lane = lane
-        self.body_lanes = dict(body_lanes or {})
-        self.timings = timings or LaneTimings()
-        self._contexts: dict[tuple[str, bytes], LaneContext | None] = {}
-
-    def context_of(self, client: str, tail: bytes) -> LaneContext | None:
-        """Judge a tail, or remember how it was judged: a proxy's connection carries many clients' heads in turn."""
-        key = client, tail
-        if key in self._contexts:
-            return self._contexts[key]
-        context = None
-        if self.lane is not None and (host := host_of_tail(tail)) is not None:
-            context = self.lane.context(host, tail, client)
-        if len(self._contexts) >= MAX_CONTEXTS:
-            self._contexts.clear()
-        self._contexts[key] = context
-        return context
+_PROBE = bytes(bytearray(b"probe"))
+if _PROBE.removeprefix(b"q") is not _PROBE or _PROBE.removesuffix(b"q") is not _PROBE:
+    raise ImportError("the fast lane needs an interpreter whose bytes give themselves back uncut")
 
 
 class _Waiting:
@@ -143,12 +83,39 @@ class _Waiting:
             connection.transport.abort()
 
 
+class _Timed:
+    """Stands in for a connection's known tails, or its answer, for one answer, and takes the time."""
+
+    __slots__ = ("_answer", "_began", "_connection", "_context", "_hot")
+
+    def __init__(self, connection: "FastLaneProtocol", hot: Tails, answer: Answer) -> None:
+        self._connection = connection
+        self._hot = hot
+        self._answer = answer
+        self._context: LaneContext | None = None
+        self._began = 0.0
+
+    def get(self, fields: bytes) -> "_Timed | None":
+        self._began = perf_counter()
+        self._context = self._hot.get(fields)  # type: ignore[assignment]  # never one of ourselves
+        return None if self._context is None else self
+
+    def answer(self, segment: bytes) -> bytes | None:
+        if self._context is None:
+            self._began = perf_counter()
+        answer = self._answer if self._context is None else self._context.answer
+        response = answer(segment)
+        if response is not None:
+            self._connection.timed(self._began, self._hot, self._answer)
+        return response
+
+
 class FastLaneProtocol(HttpConnection):
     """See the module."""
 
     __slots__ = (
-        "_answer", "_client", "_context", "_known_head", "_known_length", "_known_tail", "_overhead", "_partial",
-        "_tail", "_write", "waiting",
+        "_answer", "_client", "_context", "_contexts", "_hot", "_known_head", "_known_length", "_known_tail",
+        "_partial", "_tail", "_write", "waiting",
     )  # fmt: skip
 
     hall: FastHall
@@ -158,28 +125,50 @@ class FastLaneProtocol(HttpConnection):
         self.waiting: _Waiting | None = None
         self._partial = b""
         self._context: LaneContext | None = None
+        self._contexts: KnownTails = _NO_TAILS
+        self._hot: Tails = _NO_TAILS
         self._known_tail = b""
         self._known_head = b""
         self._known_length = -1
         self._client = ""
         self._tail = b""
-        self._overhead = -1
-        self._answer: Callable[[bytes], bytes | None] = _nothing
+        self._answer: Answer = _nothing
         self._write: Callable[[bytes], None] = _nowhere
 
     def data_received(self, data: bytes) -> None:
         """Answer from the armed context, or look closer.
 
-        Armed means: nothing is in flight, and `_overhead` is the length of `GET /` plus the known tail,
-        so the difference proves both ends. Disarmed it is -1, which no difference of lengths can be.
+        Armed means that nothing is in flight. With one kind of headers it is `_tail`, cut off at the end
+        as `GET /` is at the beginning (`bytes` gives back the very object where there is nothing to cut);
+        with several it is `_hot`, a dictionary. Disarmed both are empty, and an empty tail cuts nothing.
         """
-        segment = data.removeprefix(_GET).removesuffix(self._tail)
-        if len(data) - len(segment) == self._overhead:
-            response = self._answer(segment)
-            if response is not None:
-                self._write(response)
-                self.heard = True
-                return
+        # Callables are read before they are called: as `self._write(…)` they would be looked up as
+        # methods first, which CPython 3.11 does not specialise for slots (40 ns each).
+        hot = self._hot
+        if hot:
+            head, _, fields = data.partition(_VERSION)
+            context = hot.get(fields)
+            if context is not None:
+                segment = head.removeprefix(_GET)
+                if segment is not head:
+                    answer = context.answer
+                    response = answer(segment)
+                    if response is not None:
+                        write = self._write
+                        write(response)
+                        self.heard = True
+                        return
+        else:
+            rest = data.removeprefix(_GET)
+            segment = rest.removesuffix(self._tail)
+            if segment is not rest and rest is not data:
+                answer = self._answer
+                response = answer(segment)
+                if response is not None:
+                    write = self._write
+                    write(response)
+                    self.heard = True
+                    return
         self._receive(data)
 
     def connection_made(self, transport: Any) -> None:
@@ -218,28 +207,28 @@ class FastLaneProtocol(HttpConnection):
 
     def time_next(self) -> bool:
         """Time the next hot answer, from its look-up to its last byte; False if none is to be expected."""
-        if self._overhead < 0:
+        if not self._tail:
             return False
-        answer, write, timings = self._answer, self._write, self.hall.timings
-
-        def timed(segment: bytes) -> bytes | None:
-            began = perf_counter()
-            response = answer(segment)
-            if response is not None:
-                self._answer = answer
-                self._write = finish(began)
-            return response
-
-        def finish(began: float) -> Callable[[bytes], None]:
-            def timed_write(data: bytes) -> None:
-                self._write = write
-                write(data)
-                timings.sampled[bucket_of(perf_counter() - began)] += 1
-
-            return timed_write
-
-        self._answer = timed
+        timed = _Timed(self, self._hot, self._answer)
+        if self._hot:
+            self._hot = timed
+        else:
+            self._answer = timed.answer
         return True
+
+    def timed(self, began: float, hot: Tails, answer: Answer) -> None:
+        """A timed answer is about to be written: all is as before from the next one on."""
+        write, timings = self._write, self.hall.timings
+
+        def timed_write(data: bytes) -> None:
+            self._write = write
+            write(data)
+            timings.sampled[bucket_of(perf_counter() - began)] += 1
+
+        self._write = timed_write
+        if self._tail:
+            self._hot = hot
+            self._answer = answer
 
     def sweep(self, now: float) -> None:
         """As for every connection; an unfinished head may wait here, too."""
@@ -359,18 +348,29 @@ class FastLaneProtocol(HttpConnection):
     def _context_for(self, tail: bytes) -> LaneContext | None:
         if tail == self._known_tail:
             return self._context
+        context = self._contexts.get(tail[len(_VERSION) :])
+        lane = self.hall.lane
+        if context is None and lane is not None and (host := host_of_tail(tail)) is not None:
+            context = lane.context(host, tail, self._client)
+            if self._known_tail and context is not None:
+                # A second kind of headers on one connection: a proxy, or a browser with cookies.
+                self._contexts = self.hall.known_tails.add(self._client, tail, context)
         self._known_tail = tail
-        self._context = self.hall.context_of(self._client, tail)
-        return self._context
+        self._context = context
+        return context
 
     def _arm(self) -> None:
         assert self._context is not None
+        self._hot = self._contexts
         self._tail = self._known_tail
-        self._overhead = len(_GET) + len(self._tail)
         self._answer = self._context.answer
 
     def _disarm(self) -> None:
-        self._overhead = -1
+        self._hot = _NO_TAILS
+        self._tail = b""
+
+
+_NO_TAILS: Final = KnownTails()
 
 
 def _nothing(_: bytes) -> bytes | None:

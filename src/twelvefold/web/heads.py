@@ -17,17 +17,21 @@ from twelvefold.web.problem import HeadersTooLargeError
 MAX_TAIL_BYTES: Final = 16 * 1024
 
 _HOST_VALUE = rb"(?:[A-Za-z0-9._~%\-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?"
-_FIELDS = rb"(?:[A-Za-z0-9!#$%&'*+\-.^_`|~]+:[\t -~\x80-\xff]*\r\n)+\r\n"
-_TAIL = re.compile(rb" HTTP/1\.1\r\n" + _FIELDS)
-_HEAD = re.compile(rb"\r\n" + _FIELDS)
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,7})[ \t]*(?=\r\n)", re.IGNORECASE)
-_HOST = re.compile(rb"\r\nhost:[ \t]*(" + _HOST_VALUE + rb")[ \t]*(?=\r\n)", re.IGNORECASE)
-_ANY_HOST = re.compile(_HOST_VALUE)
-_NOT_HERE = re.compile(
-    rb"\r\n(?:transfer-encoding|expect|upgrade|trailer|http2-settings"
-    rb"|connection(?!:[ \t]*keep-alive[ \t]*\r\n)):",
-    re.IGNORECASE,
+_HOST = re.compile(_HOST_VALUE)
+
+# For heads in lower case: a third of the time of a search that ignores case, and one pass for all rules.
+_NOT_HERE = (
+    rb"(?!(?:host|transfer-encoding|expect|upgrade|trailer|http2-settings"
+    rb"|connection(?!:[ \t]*keep-alive[ \t]*\r)):)"
 )
+_FIELD = _NOT_HERE + rb"[a-z0-9!#$%&'*+\-.^_`|~]+:[\t -~\x80-\xff]*\r\n"
+_REST = rb"(?:(?!content-length:)" + _FIELD + rb")*+"
+_TAIL = re.compile(
+    rb" http/1\.1\r\n" + _REST + rb"host:[ \t]*(" + _HOST_VALUE + rb")[ \t]*\r\n" + _REST + rb"\r\n"
+)
+_FIELDS = rb"(?:" + _FIELD + rb")*+"
+_HEAD = re.compile(rb"\r\n" + _FIELDS + rb"host:[ \t]*" + _HOST_VALUE + rb"[ \t]*\r\n" + _FIELDS + rb"\r\n")
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,7})[ \t]*(?=\r\n)")
 
 
 class Framing:
@@ -68,7 +72,7 @@ def judge(
 def _judge_host(hosts: Sequence[bytes], http_version: str) -> TwelvefoldError | None:
     if len(hosts) != 1 and (hosts or http_version == "1.1"):
         return MalformedRequestError("a request names its host exactly once", field="host")
-    if hosts and not _ANY_HOST.fullmatch(hosts[0]):
+    if hosts and not _HOST.fullmatch(hosts[0]):
         return MalformedRequestError("the Host header is not a host", field="host")
     return None
 
@@ -81,8 +85,11 @@ def body_too_large(limit_bytes: int) -> TooLargeError:
 
 
 def host_of_tail(tail: bytes) -> bytes | None:
-    """The host in a tail (all that follows the target) that may take the fast lane, else None."""
-    return None if b"\r\ncontent-length:" in tail.lower() else _host_of(tail, _TAIL)
+    """The host, in lower case, in a tail (all that follows the target) that may take the fast lane; else None."""
+    if len(tail) > MAX_TAIL_BYTES or not tail.startswith(b" HTTP/1.1\r\n"):
+        return None
+    match = _TAIL.fullmatch(tail.lower())
+    return match[1] if match else None
 
 
 def length_of_head(head: bytes) -> int:
@@ -90,16 +97,8 @@ def length_of_head(head: bytes) -> int:
 
     `head` is all that follows the request line, from its line end on.
     """
-    lengths = _LENGTH.findall(head)
-    if len(lengths) != 1 or head.lower().count(b"\r\ncontent-length:") != 1:
+    folded = head.lower()
+    if len(head) > MAX_TAIL_BYTES or not _HEAD.fullmatch(folded):
         return -1
-    return int(lengths[0]) if _host_of(head, _HEAD) is not None else -1
-
-
-def _host_of(block: bytes, shape: re.Pattern[bytes]) -> bytes | None:
-    if len(block) > MAX_TAIL_BYTES or not shape.fullmatch(block) or _NOT_HERE.search(block):
-        return None
-    hosts = _HOST.findall(block)
-    if len(hosts) != 1 or block.lower().count(b"\r\nhost:") != 1:
-        return None
-    return bytes(hosts[0])
+    lengths = _LENGTH.findall(folded)
+    return int(lengths[0]) if len(lengths) == 1 == folded.count(b"\r\ncontent-length:") else -1

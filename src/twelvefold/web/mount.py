@@ -6,7 +6,7 @@ from typing import Any
 
 from litestar import Router
 
-from twelvefold.web.fast_lane import BodyLane, Lane
+from twelvefold.web.lanes import BodyLane, Lane
 from twelvefold.web.socket_routes import SocketRoute
 
 AsgiApp = Callable[[Any, Any, Any], Any]

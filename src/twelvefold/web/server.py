@@ -18,9 +18,10 @@ import msgspec
 import structlog
 from uvicorn.config import Config
 
-from twelvefold.web.fast_lane import BodyLane, FastHall, FastLaneProtocol, Lane
+from twelvefold.web.fast_lane import FastLaneProtocol
 from twelvefold.web.histogram import LaneTimings
 from twelvefold.web.hub import Hub
+from twelvefold.web.lanes import BodyLane, FastHall, Lane
 from twelvefold.web.limits import Limits
 
 log = structlog.get_logger("web")

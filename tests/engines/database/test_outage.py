@@ -195,7 +195,9 @@ async def test_a_killed_backend_takes_all_connections_along_and_all_come_back(
         for _ in range(10):
             group.create_task(database.execute("SELECT pg_sleep(0.05)"))
     victim = int(await database.fetch_value("SELECT pg_backend_pid()"))
+    connections = [connection for connection, _ in database._pool._idle]
     os.kill(victim, signal.SIGKILL)
+    await eventually(lambda: all(connection.is_closed() for connection in connections))
     await eventually(lambda: answers(database))
     async with asyncio.TaskGroup() as group:
         for n in range(20):

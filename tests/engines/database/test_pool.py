@@ -8,7 +8,7 @@ import pytest
 
 from twelvefold.engines.database import Database
 from twelvefold.engines.database import pool as pool_module
-from twelvefold.kernel.errors import OverloadedError
+from twelvefold.kernel.errors import EngineUnavailableError, OverloadedError
 
 Eventually = Callable[[Callable[[], Any]], Awaitable[None]]
 
@@ -164,3 +164,40 @@ async def test_close_cuts_what_does_not_end(database_url: str) -> None:
 async def test_impossible_sizes_are_an_error(database_url: str, least: int, most: int) -> None:
     with pytest.raises(ValueError, match="a pool needs"):
         await Database.open(database_url, name="test", min_size=least, max_size=most)
+
+
+async def test_while_the_server_is_away_a_crowd_is_refused_at_once_and_few_knock(
+    small: Database, eventually: Eventually
+) -> None:
+    attempts = 0
+    away = True
+    gate = asyncio.Event()
+    connect = small._pool._connect
+
+    async def knock() -> object:
+        nonlocal attempts
+        attempts += 1
+        if away:
+            await gate.wait()
+            raise EngineUnavailableError("database", "it is away")
+        return await connect()
+
+    small._pool._connect = knock  # type: ignore[assignment]
+    for connection, _ in small._pool._idle:
+        connection.terminate()
+    crowd = [asyncio.create_task(small.fetch("SELECT 1")) for _ in range(80)]
+    await asyncio.sleep(0)
+    gate.set()
+    told = await asyncio.gather(*crowd, return_exceptions=True)
+    assert {str(error) for error in told} == {"database does not answer: it is away"}
+    assert attempts <= 3
+    away = False
+
+    async def answers() -> bool:
+        try:
+            return bool(await small.fetch_value("SELECT true"))
+        except EngineUnavailableError:
+            return False
+
+    await eventually(answers)
+    assert small.connections == 1

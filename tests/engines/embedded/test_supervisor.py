@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from twelvefold.engines.embedded import DataFolder, EngineUrls, MemoryLimits, Supervisor
+from twelvefold.engines.embedded.postgres import sync_method
 from twelvefold.kernel.errors import EngineUnavailableError, RefusedError
 
 LIMITS = MemoryLimits.for_total(1 << 30)
@@ -191,3 +192,13 @@ def test_only_what_is_wanted_is_started(folder: DataFolder, running: Any) -> Non
     supervisor.stop()
     with pytest.raises(ValueError, match="no such engine: kafka"):
         Supervisor(folder, frozenset({"kafka"}))
+
+
+def test_whole_disk_syncs_are_used_only_where_they_tell_of_errors() -> None:
+    assert [sync_method(release) for release in ("6.18.44-x", "5.8.0", "5.7.19", "4.18.0-el8", "odd")] == [
+        "syncfs",
+        "syncfs",
+        "fsync",
+        "fsync",
+        "fsync",
+    ]

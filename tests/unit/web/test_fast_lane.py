@@ -333,3 +333,40 @@ async def test_a_registered_post_is_answered_from_its_complete_body(connect, ser
     await client.send(POST % (5, b"hello"))
     assert (await client.response())[2] == b"hello"
     assert checks.seen[0] == (b"hello", "127.0.0.1")
+
+
+HEADED = b"GET /%s HTTP/1.1\r\nHost: s.example\r\nUser-Agent: agent %d\r\n\r\n"
+
+
+async def test_a_connection_that_carries_many_kinds_of_headers_judges_each_once(connect, fast, lane):
+    client = await connect(fast)
+    for _ in range(3):
+        for agent in range(20):
+            await client.send(HEADED % (b"hot", agent))
+            assert (await client.response())[0] == 302
+    assert len(lane.tails) == 21  # the first comes again, once it is known that there are several
+    other = await connect(fast)
+    for agent in range(5):
+        await other.send(HEADED % (b"other", agent))
+        assert (await other.response())[1]["location"] == "https://b.example/other"
+    assert len(lane.tails) <= 23
+    assert len(lane.clicks) == 65
+
+
+async def test_what_is_remembered_of_headers_is_bounded_and_goes_with_the_client(
+    connect, fast, monkeypatch, eventually
+):
+    from twelvefold.web import lanes
+
+    monkeypatch.setattr(lanes, "MAX_KNOWN_TAILS", 10)
+    client = await connect(fast)
+    for agent in range(50):
+        await client.send(HEADED % (b"hot", agent))
+        assert (await client.response())[0] == 302
+        assert len(next(iter(fast.hall.connections))._contexts) <= 10
+    assert list(fast.hall.known_tails._clients) == ["127.0.0.1"]
+    await client.send(HEADED % (b"hot", 7) + POST % (2, b"hi") + HEADED % (b"hot", 49))
+    assert [(await client.response())[0] for _ in range(3)] == [302, 200, 302]
+    await client.close()
+    await eventually(lambda: fast.connections == 0)
+    assert not list(fast.hall.known_tails._clients)

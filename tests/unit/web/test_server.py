@@ -161,18 +161,21 @@ async def test_hot_answers_are_timed_by_sample_and_cost_nothing_else(serve, conn
     server = await serve(app, lane=Lane())
     client = await connect(server)
     timings = server.hall.timings
-    for _ in range(3):
-        await client.send(GET % b"hot")
+
+    async def hit(agent=0):
+        await client.send(b"GET /hot HTTP/1.1\r\nHost: s\r\nA: %d\r\n\r\n" % agent)
         assert (await client.response())[0] == 302
-    assert sum(timings.sampled) == 0
-    connection = next(iter(server.hall.connections))
-    answer = connection._answer
-    assert connection.time_next()
-    await client.send(GET % b"hot")
-    assert (await client.response())[0] == 302
-    assert sum(timings.sampled) == 1
-    assert connection._answer == answer
-    assert connection._write == connection.transport.write
-    await client.send(GET % b"hot")
-    assert (await client.response())[0] == 302
-    assert sum(timings.sampled) == 1
+
+    for agents in ((0, 0), (0, 1, 0, 1)):  # one kind of headers, then several
+        for agent in agents:
+            await hit(agent)
+        before = sum(timings.sampled)
+        connection = next(iter(server.hall.connections))
+        answer, hot = connection._answer, connection._hot
+        assert connection.time_next()
+        await hit()
+        assert sum(timings.sampled) == before + 1
+        assert (connection._answer, connection._hot) == (answer, hot)
+        assert connection._write == connection.transport.write
+        await hit()
+        assert sum(timings.sampled) == before + 1

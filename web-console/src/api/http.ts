@@ -114,12 +114,18 @@ function asProblem(answer: unknown, response: Response): Problem {
   return {
     title: problem.title ?? response.statusText,
     status: response.status,
-    detail: problem.detail ?? `The server answered ${response.status}.`,
+    detail: sentence(problem.detail ?? `the server answered ${response.status}`),
     code: problem.code ?? `http_${response.status}`,
     field: problem.field ?? null,
-    hint: problem.hint ?? null,
+    hint: problem.hint ? sentence(problem.hint) : null,
     request_id: problem.request_id ?? response.headers.get("x-request-id"),
   };
+}
+
+/** The API speaks in clauses, as logs and command lines like them; a page speaks in sentences. */
+function sentence(text: string): string {
+  const begun = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?…]$/.test(begun) ? begun : `${begun}.`;
 }
 
 function retryAfter(response: Response): number | null {

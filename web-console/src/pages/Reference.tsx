@@ -21,6 +21,7 @@ import {
   type Schema,
   typeName,
 } from "./openapi";
+import "../styles/reference.css";
 
 export default function Reference(): JSX.Element {
   const [document_, { refetch }] = createResource(() => get<Document>("/openapi.json"));

@@ -12,6 +12,7 @@ import { Inline } from "../parts/Markdown";
 import { ErrorState } from "../parts/states";
 import { hasPage, loadPage, type SystemPage } from "../systems/registry";
 import NotFound from "./NotFound";
+import "../styles/system.css";
 
 const SECTIONS = [
   { id: "try", title: "Try" },

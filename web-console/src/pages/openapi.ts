@@ -90,7 +90,8 @@ export function typeName(schema: Schema | undefined): string {
   if (schema.$ref) return schema.$ref.split("/").at(-1) ?? "object";
   if (schema.const !== undefined) return JSON.stringify(schema.const);
   if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(" | ");
-  const choices = schema.oneOf ?? schema.anyOf;
+  // An empty alternative says nothing.
+  const choices = (schema.oneOf ?? schema.anyOf)?.filter((one) => Object.keys(one).length > 0);
   if (choices) return choices.map(typeName).join(" | ");
   if (schema.allOf) return schema.allOf.map(typeName).join(" & ");
   if (schema.items) return `${typeName(schema.items)}[]`;
@@ -104,12 +105,16 @@ export function limits(schema: Schema | undefined): string {
   const parts = [
     minimum !== undefined && `at least ${minimum}`,
     maximum !== undefined && `at most ${maximum}`,
-    minLength !== undefined && `${minLength} characters or more`,
-    maxLength !== undefined && `${maxLength} characters or fewer`,
+    minLength !== undefined && maxLength === undefined && `at least ${characters(minLength)}`,
+    maxLength !== undefined && (minLength ? `${minLength} to ${characters(maxLength)}` : `at most ${characters(maxLength)}`),
     pattern !== undefined && `like ${pattern}`,
     schema.default !== undefined && schema.default !== null && `default ${JSON.stringify(schema.default)}`,
   ];
   return parts.filter(Boolean).join(", ");
+}
+
+function characters(amount: number): string {
+  return amount === 1 ? "1 character" : `${amount} characters`;
 }
 
 /** A body to start from: the required fields, and the examples that the schema gives. */

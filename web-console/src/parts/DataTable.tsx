@@ -84,6 +84,16 @@ export function DataTable<Row>(props: TableProps<Row>): JSX.Element {
     setTop(scroller.scrollTop);
     scroller.querySelector<HTMLElement>(`[data-index="${to}"]`)?.focus({ preventScroll: true });
   };
+  let deleting = false;
+  createEffect(
+    on(
+      () => rows().length,
+      (now, before = 0) => {
+        // The row that had the focus is gone: the next one takes it.
+        if (deleting && now < before) queueMicrotask(() => focusRow(focused()));
+      },
+    ),
+  );
   const onKey = (event: KeyboardEvent) => {
     if (!(event.target instanceof HTMLElement) || event.target.getAttribute("role") !== "row") return;
     const screen = Math.max(1, Math.floor(size().height / ROW_PX) - 1);
@@ -99,8 +109,10 @@ export function DataTable<Row>(props: TableProps<Row>): JSX.Element {
     const step = moves[event.key];
     if (step !== undefined) focusRow(focused() + step);
     else if (event.key === "Enter" && row) props.onOpen?.(row);
-    else if (event.key === "Delete" && row) props.onDelete?.(row);
-    else return;
+    else if (event.key === "Delete" && row) {
+      deleting = true;
+      props.onDelete?.(row);
+    } else return;
     event.preventDefault();
   };
   const open = (event: MouseEvent, row: Row) => {
@@ -125,6 +137,7 @@ export function DataTable<Row>(props: TableProps<Row>): JSX.Element {
             aria-rowcount={props.pages.more() ? -1 : rows().length + 1}
             aria-busy={props.pages.loading()}
             onKeyDown={onKey}
+            onFocusIn={() => (deleting = false)}
           >
             <div role="rowgroup" class="table-head">
               <div role="row" class="table-row" aria-rowindex={1}>

@@ -22,7 +22,7 @@ export function Moment(props: { at: string | null | undefined; none?: string }):
 export function DrillRun(props: { drill: string; lastRun: string | null | undefined }): JSX.Element {
   return (
     <div class="drill-run">
-      <Command text={`python -m drills ${props.drill.replace(".", " ")}`} />
+      <Command text={props.drill} />
       <span class="quiet">
         <Show when={props.lastRun} fallback="Not run on this machine yet">
           Last run <Moment at={props.lastRun} />

@@ -26,7 +26,8 @@ export function Dialog(props: DialogProps): JSX.Element {
       onClose={() => props.onClose()}
       onMouseDown={(event) => event.target === element && props.onClose()}
     >
-      <div class="dialog-body">
+      {/* A sheet is read before it is used: its focus begins at the top, not on a button. */}
+      <div class="dialog-body" tabIndex={props.kind === "sheet" ? -1 : undefined} autofocus={props.kind === "sheet"}>
         <header class="dialog-head">
           <Show when={props.head} fallback={<h2>{props.title}</h2>}>
             {props.head}
@@ -55,7 +56,7 @@ export function Confirm(props: ConfirmProps): JSX.Element {
     <Dialog title={props.question} onClose={props.onClose}>
       <p class="quiet">{props.children}</p>
       <div class="dialog-acts">
-        <button type="button" class="button" onClick={() => props.onClose()}>
+        <button type="button" class="button" autofocus onClick={() => props.onClose()}>
           Cancel
         </button>
         <button

@@ -3,7 +3,8 @@
 Invariants: never more than `max_size` connections are open or being opened; a connection whose
 state is in doubt (cancelled, timed out, broken) is never handed out again; whoever waits gets a
 connection, a free slot, or a refusal within the bound. After the server's death nothing needs
-repair: dead connections are dropped when met, and the next caller opens a new one.
+repair: dead connections are dropped when met, one caller at a time looks whether it is back, and
+all others are refused at once.
 """
 
 import asyncio
@@ -25,6 +26,10 @@ WAITERS_PER_CONNECTION = 50
 
 IDLE_SECONDS = 60.0
 """An unused connection beyond the minimum is closed after this: a backend costs megabytes."""
+
+KNOCK_SECONDS = 0.05
+"""Between attempts to reach a server that is away. Each costs it a process while it tries to recover, so
+a crowd of callers must not all try; they are refused with the last reason instead."""
 
 RETIRE_SECONDS = 0.25
 """How long a doubtful connection may take to cancel its statement before it is cut. PostgreSQL misses
@@ -55,6 +60,9 @@ class Pool:
         self._retiring: set[asyncio.Task[None]] = set()
         self._lent: set[asyncpg.Connection] = set()
         self._closed = False
+        self._away: str | None = None
+        self._knocking = False
+        self._knock_at = 0.0
         self._shrinker: asyncio.TimerHandle | None = None
 
     @property
@@ -143,12 +151,26 @@ class Pool:
         self._lent.clear()
 
     async def _open_one(self) -> asyncpg.Connection:
+        """Open a connection; while the server is known to be away, let only one caller knock at a time."""
+        knocking = self._away is not None
+        if self._away is not None:
+            if self._knocking or time.monotonic() < self._knock_at:
+                self._hand_over(None)  # whoever waits for a place shall hear it too
+                raise EngineUnavailableError(ENGINE, self._away)
+            self._knocking = True
         self._size += 1
         try:
             connection = await self._connect()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, EngineUnavailableError):
+                self._away = error.message.partition(": ")[2]
+                self._knock_at = time.monotonic() + KNOCK_SECONDS
             self._free_slot()
             raise
+        finally:
+            if knocking:
+                self._knocking = False
+        self._away = None
         self._lent.add(connection)
         return connection
 

@@ -63,23 +63,26 @@ BLUEPRINT = Blueprint(
     guarantees=(
         Guarantee(
             promise="An acknowledged link survives kill -9 of any process, PostgreSQL and Valkey included.",
-            drill="links.acknowledged-creates",
+            drill="python -m drills links",
         ),
         Guarantee(
-            promise="Counted clicks equal answered redirects, less at most 25 ms of them after kill -9 of a web process.",
-            drill="links.counted-clicks",
+            promise=(
+                "Counted clicks are answered redirects; kill -9 of a web process loses at most 25 ms of them "
+                "and the write in flight."
+            ),
+            drill="python -m drills links-web",
         ),
         Guarantee(
             promise="A limit of N clicks gives exactly N redirects, however many ask at once.",
-            drill="links.click-limit",
+            drill="pytest tests/systems/links/test_redirects.py -k limit",
         ),
         Guarantee(
             promise="An edit or a delete is seen by every process within 100 ms; no late refill brings the old one back.",
-            drill="links.edit-visible",
+            drill="pytest tests/systems/links/test_two_processes.py",
         ),
         Guarantee(
             promise="With Valkey or the database away, links that are known still redirect.",
-            drill="links.engines-away",
+            drill="python -m drills links-cache links-database",
         ),
     ),
     trade_offs=(

@@ -128,7 +128,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where visitors who match go; the first rule that matches decides."""
 
     targets: Annotated[tuple[Target, ...], msgspec.Meta(min_length=1, max_length=20)]
-    when: When = When()
+    when: When = msgspec.field(default_factory=When)
 
 
 Rules = Annotated[tuple[Rule, ...], msgspec.Meta(max_length=50)]

@@ -214,6 +214,7 @@ function DropZone(props: { onFile: (file: File | undefined) => void }): JSX.Elem
       </span>
       <input
         type="file"
+        autofocus
         accept=".csv,.txt,text/csv,text/plain"
         onChange={(event) => props.onFile(event.currentTarget.files?.[0])}
       />

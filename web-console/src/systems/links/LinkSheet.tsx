@@ -12,6 +12,7 @@ import { Clicks } from "./Clicks";
 import { Edit } from "./Edit";
 import { StateBadge } from "./LinksTable";
 import { announce, deleteWithUndo } from "./state";
+import "./sheet.css";
 
 const TABS = [
   { id: "clicks", title: "Clicks" },
