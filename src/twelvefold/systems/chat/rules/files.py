@@ -32,7 +32,8 @@ def disposition(name: str, content_type: str) -> str:
     kind = "inline" if content_type in INLINE else "attachment"
     plain = name.encode("ascii", "replace").decode().replace("?", "_")
     encoded = "".join(
-        c if c.isalnum() and c.isascii() else "".join(f"%{b:02X}" for b in c.encode()) for c in name
+        c if c.isascii() and (c.isalnum() or c in "._-") else "".join(f"%{b:02X}" for b in c.encode())
+        for c in name
     )
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{encoded}"
 
