@@ -48,7 +48,7 @@ async def api(node: Node, owner_key: str) -> AsyncIterator[httpx2.AsyncClient]:
 
 @pytest.fixture
 async def connect(node: Node) -> AsyncIterator[Callable[..., Awaitable[Client]]]:
-    """Makes connected clients of our socket: `await connect("ann", other, device="phone")`."""
+    """As `nodes.start`, ended with the test."""
     clients: list[Client] = []
 
     async def make(user: str, at: Node | None = None, **given) -> Client:
