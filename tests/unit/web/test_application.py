@@ -425,7 +425,9 @@ def test_the_reference_escapes_what_it_shows():
 
 async def test_head_of_an_api_address_is_get_without_the_body(make, serve, connect):
     client = await connect(await serve(make()))
-    await client.send(b"HEAD /v1/things HTTP/1.1\r\nHost: s\r\n\r\nGET /v1/things HTTP/1.1\r\nHost: s\r\n\r\n")
+    await client.send(
+        b"HEAD /v1/things HTTP/1.1\r\nHost: s\r\n\r\nGET /v1/things HTTP/1.1\r\nHost: s\r\n\r\n"
+    )
     status, headers, _ = await client.response(head=True)
     assert (status, headers["content-length"]) == (200, "11")
     assert (await client.response())[2] == b'{"limit":3}'
