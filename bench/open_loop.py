@@ -42,6 +42,11 @@ class Client(asyncio.Protocol):
         self._due = due
         self._transport.write(request)
 
+    def close(self) -> None:
+        """End the connection."""
+        if self._transport is not None:
+            self._transport.close()
+
     def data_received(self, data: bytes) -> None:
         self._answer += data
         head, end, body = self._answer.partition(b"\r\n\r\n")
@@ -75,17 +80,21 @@ async def run(host: str, port: int, requests: list[bytes], rate: float, seconds:
     total = int(rate * seconds)
     started = time.monotonic()
     sent = 0
-    while len(latencies) < total:
-        now = time.monotonic()
-        due = min(total, int((now - started) * rate) + 1)
-        while sent < due and idle:
-            idle.popleft().send(requests[sent % len(requests)], started + sent / rate)
-            sent += 1
-        if now - started > seconds + DRAIN_SECONDS:
-            raise RuntimeError(f"{total - len(latencies)} of {total} requests had no answer in time")
-        await asyncio.sleep(0)
-    elapsed = time.monotonic() - started
-    failed = sum(client.failed for client in clients)
+    try:
+        while len(latencies) < total:
+            now = time.monotonic()
+            due = min(total, int((now - started) * rate) + 1)
+            while sent < due and idle:
+                idle.popleft().send(requests[sent % len(requests)], started + sent / rate)
+                sent += 1
+            if now - started > seconds + DRAIN_SECONDS:
+                raise RuntimeError(f"{total - len(latencies)} of {total} requests had no answer in time")
+            await asyncio.sleep(0)
+        elapsed = time.monotonic() - started
+        failed = sum(client.failed for client in clients)
+    finally:
+        for client in clients:
+            client.close()
     if failed:
         raise RuntimeError(f"{failed} answers were no redirect, or their connection broke")
     p50, p99, p999 = np.percentile(np.array(latencies) * 1000, [50, 99, 99.9])

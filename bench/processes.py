@@ -60,16 +60,19 @@ class Server:
 
     def stop(self) -> None:
         """SIGTERM to the server we started; SIGKILL to what of its tree is left after a while."""
-        pids = tree(self.pid)
+        born = {pid: _born(pid) for pid in tree(self.pid)}
         if self.process.poll() is None:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(STOP_SECONDS)
-        for pid in pids:
-            if _started_here(pid, pids):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        left = [pid for pid, moment in born.items() if moment and _born(pid) == moment]
+        for pid in left:  # a pid that was born at another moment is somebody else's by now
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait(STOP_SECONDS)
+        deadline = time.monotonic() + STOP_SECONDS
+        while any(_born(pid) == born[pid] for pid in left) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
 
 @contextlib.contextmanager
@@ -198,7 +201,7 @@ def _stat(pid: int) -> list[str]:
     return [] if fields[0] == "Z" else [*fields, name]
 
 
-def _started_here(pid: int, pids: Sequence[int]) -> bool:
-    """A pid may be somebody else's by now: it must still descend from our tree, or be its orphan."""
+def _born(pid: int) -> str:
+    """When a process started, in ticks since boot: with the pid, its identity. Empty when it has ended."""
     fields = _stat(pid)
-    return bool(fields) and (int(fields[1]) in pids or int(fields[1]) in (1, os.getpid()))
+    return fields[19] if fields else ""

@@ -15,7 +15,18 @@ LOCK = ROOT / "requirements" / "run.lock"
 DOCUMENT = ROOT / "docs" / "licences.md"
 
 COMPATIBLE = {
-    *("0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT", "MPL-2.0"),
+    *(
+        "0BSD",
+        "MIT-0",
+        "MIT-CMU",
+        "Apache-2.0",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "CC0-1.0",
+        "ISC",
+        "MIT",
+        "MPL-2.0",
+    ),
     *("PostgreSQL", "PSF-2.0", "Unlicense", "Zlib"),
 }
 """May be used by, and shipped beside, Apache-2.0 code. MPL-2.0 binds only its own files."""

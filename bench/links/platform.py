@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import shutil
+import socket
 import sys
 import threading
 import time
@@ -18,6 +19,8 @@ from bench.processes import NotStartedError, Server, running
 
 BULK = 10_000
 PAGE = 500
+PIPELINED = 50
+WARMERS = 16
 
 
 def executable() -> str:
@@ -71,6 +74,26 @@ class Platform:
         parts = [targets[at : at + BULK] for at in range(0, len(targets), BULK)]
         with ThreadPoolExecutor(connections) as pool:
             return [code for codes in pool.map(one, parts) for code in codes]
+
+    def warm(self, codes: Sequence[str]) -> None:
+        """Ask for every code once, so that what is measured afterwards is hot. Raises `RuntimeError`."""
+        parts = [codes[at : at + PIPELINED] for at in range(0, len(codes), PIPELINED)]
+        with ThreadPoolExecutor(WARMERS) as pool:
+            list(pool.map(self._warm, [parts[n::WARMERS] for n in range(WARMERS)]))
+
+    def _warm(self, parts: Sequence[Sequence[str]]) -> None:
+        request = "GET /{} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nUser-Agent: warm/1\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
+            for part in parts:
+                connection.sendall("".join(request.format(code, self.port) for code in part).encode())
+                answers = b""
+                while answers.count(b"\r\n\r\n") < len(part):
+                    received = connection.recv(1 << 20)
+                    if not received:
+                        raise RuntimeError("the server closed a connection that was in use")
+                    answers += received
+                if answers.count(b"HTTP/1.1 302") != len(part):
+                    raise RuntimeError(f"not all codes are redirected: {answers[:200]!r}")
 
     def link_ids(self, count: int) -> list[int]:
         """The ids of `count` links."""

@@ -29,7 +29,7 @@ FLAGS = (
     "--mute-audio",
 )
 # Refused requests are part of some tests; Chromium reports each, and what the page makes of it is tested.
-EXPECTED = ("Failed to load resource",)
+EXPECTED = ("Failed to load resource", "WebSocket connection to")
 
 expect.set_options(timeout=10_000)
 

@@ -202,6 +202,5 @@ def test_a_server_that_is_away_is_told_and_found_again(console: Page, doorway: D
     banner = console.get_by_text("Out of touch with the server.")
     expect(banner).to_be_visible()
     doorway.open()
-    console.get_by_role("button", name="Try now").click()
-    expect(banner).to_be_hidden()
+    expect(banner).to_be_hidden(timeout=30_000)
     expect(console.get_by_role("table", name="Running systems")).to_be_visible()

@@ -41,11 +41,11 @@ def test_a_used_link_does_not_throw_out_who_is_signed_in(visitor: Page, api: Any
 
 def test_a_key_signs_in_and_signing_out_closes_the_door(visitor: Page, tenant_key: str) -> None:
     visitor.goto("/console/keys")
-    visitor.get_by_label("API key").fill(tenant_key)
+    visitor.get_by_label("API key", exact=True).fill(tenant_key)
     visitor.get_by_role("button", name="Sign in").click()
     expect(visitor.get_by_role("heading", name="Keys", exact=True)).to_be_visible()
     visitor.get_by_role("button", name="Sign out").click()
-    expect(visitor.get_by_label("API key")).to_be_visible()
+    expect(visitor.get_by_label("API key", exact=True)).to_be_visible()
     assert visitor.request.get("/v1/session").status == 401
 
 
@@ -53,10 +53,10 @@ def test_a_wrong_key_is_refused_in_words(visitor: Page) -> None:
     visitor.goto("/console/")
     visitor.get_by_role("button", name="Sign in").click()
     expect(visitor.get_by_role("alert")).to_contain_text("Paste an API key first")
-    visitor.get_by_label("API key").fill("tf_nobody")
+    visitor.get_by_label("API key", exact=True).fill("tf_nobody")
     visitor.get_by_role("button", name="Sign in").click()
     expect(visitor.get_by_role("alert")).not_to_contain_text("Paste")
-    expect(visitor.get_by_label("API key")).to_be_visible()
+    expect(visitor.get_by_label("API key", exact=True)).to_be_visible()
 
 
 def test_a_session_that_ended_elsewhere_leads_back_to_the_door(console: Page) -> None:

@@ -50,6 +50,7 @@ CATALOGUE = (
         title="Limiter",
         group="protect",
         promise="One state behind four doors, and no check too many.",
+        built=True,
     ),
     Entry(name="metrics", title="Metrics", group="protect", promise="What happened, when, and how often."),
     Entry(name="judge", title="Judge", group="compute", promise="Strangers' code, run safely."),

@@ -9,6 +9,7 @@ import msgspec
 from twelvefold.kernel import config as kernel_config
 from twelvefold.kernel.config import Loaded
 from twelvefold.kernel.errors import ConfigurationError
+from twelvefold.systems.limiter.settings import LimiterSettings
 from twelvefold.systems.links.settings import LinksSettings
 from twelvefold.web.settings import ServerConfig
 
@@ -54,6 +55,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Objects: a folder, `file:///…` or `s3://bucket`."""
     logging: LoggingSettings = LoggingSettings()
     links: LinksSettings = LinksSettings()
+    limiter: LimiterSettings = LimiterSettings()
 
 
 SERVER_ENGINES = ("database", "valkey", "cache", "log")

@@ -18,6 +18,7 @@ from twelvefold.kernel.clock import Clock
 from twelvefold.platform.catalogue import SYSTEMS
 from twelvefold.platform.config import Config
 from twelvefold.platform.engines import Engines
+from twelvefold.platform.limiter import LimiterSystem
 from twelvefold.platform.links import LinksSystem
 from twelvefold.platform.places import LINKS_SECRET, OWNER_KEY
 from twelvefold.web.access import Access, key_from_seed
@@ -138,6 +139,20 @@ class Instance:
                 stack.push_async_callback(links.close)
                 feeds["links"] = links.feed
                 opened["links"] = links
+            gate: Gate | None = None
+            if "limiter" in systems:
+                limiter = await LimiterSystem.open(
+                    engines,
+                    settings=config.limiter,
+                    clock=clock,
+                    valkey_url=urls.valkey,
+                    processes=config.server.processes or 1,
+                    guard=guard,
+                    keys=access,
+                )
+                stack.push_async_callback(limiter.close)
+                opened["limiter"] = limiter
+                gate = limiter.gate
             return cls(
                 engines=engines,
                 access=access,
@@ -145,7 +160,7 @@ class Instance:
                 hub=hub,
                 streams=streams,
                 systems=opened,
-                gate=None,
+                gate=gate,
                 stack=stack.pop_all(),
             )
         raise AssertionError("unreachable")

@@ -231,7 +231,7 @@ async def work(
     await migrate(engines.database, "links", files("twelvefold.systems.links") / "schema")
     clicks = ClickStore(engines.database, engines.events)
     counting = ClickWorker(
-        consumer=engines.log.consumer(TOPIC, GROUP, name),
+        make_consumer=lambda: engines.log.consumer(TOPIC, GROUP, name),
         store=clicks,
         enricher=Enricher(_visit_reader(settings), key_of_day(secret)),
         watches=Watches(WatchStore(engines.valkey, engines.realtime), clock),

@@ -95,9 +95,8 @@ class Up:
             embedded = self._supervisor.start()
             number = port.getsockname()[1]
             url = server.public_url or f"http://{shown_host(server.host)}:{number}"
-            config = msgspec.structs.replace(
-                self._config, server=msgspec.structs.replace(server, port=number)
-            )
+            config = _with_free_doors(self._config) if server.port == 0 else self._config
+            config = msgspec.structs.replace(config, server=msgspec.structs.replace(server, port=number))
             note = runtime.Runtime(
                 pid=os.getpid(),
                 url=url,
@@ -165,6 +164,16 @@ def engine_urls(config: Config, embedded: EngineUrls) -> EngineUrls:
     return EngineUrls(
         **{name: getattr(embedded, name) or getattr(config, name).url for name in SERVER_ENGINES}
     )
+
+
+def _with_free_doors(config: Config) -> Config:
+    """Where the web takes any free port, so do the limiter's doors, unless they are closed."""
+    free = {}
+    for name in ("grpc_port", "resp_port"):
+        if getattr(config.limiter, name):
+            with reserve(config.limiter.host, 0) as door:
+                free[name] = door.getsockname()[1]
+    return msgspec.structs.replace(config, limiter=msgspec.structs.replace(config.limiter, **free))
 
 
 def shown_host(host: str) -> str:

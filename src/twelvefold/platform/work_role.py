@@ -7,7 +7,7 @@ from typing import Any
 
 from twelvefold.engines.embedded.secret_files import Secrets
 from twelvefold.kernel.clock import Clock, SystemClock
-from twelvefold.platform import links
+from twelvefold.platform import limiter, links
 from twelvefold.platform.config import Config
 from twelvefold.platform.engines import Engines
 from twelvefold.platform.places import LINKS_SECRET
@@ -63,6 +63,8 @@ async def run_workers(
                 traffic=traffic,
             )
         )
+    if "limiter" in systems:
+        workers.append(limiter.work(engines, settings=config.limiter, clock=clock))
     async with asyncio.TaskGroup() as group:
         for worker in workers:
             group.create_task(worker)

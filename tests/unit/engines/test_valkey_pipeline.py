@@ -9,6 +9,7 @@ import pytest
 import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from twelvefold.engines.valkey.pipeline import Pipeline
 from twelvefold.kernel.errors import EngineUnavailableError, OverloadedError, TooLargeError
@@ -96,6 +97,20 @@ async def test_a_callback_that_raises_disturbs_nobody() -> None:
     assert (before.result(), after.result()) == (1, 4)
     assert pipeline.connected
     assert not wire.is_aborted
+
+
+async def test_a_bug_that_comes_with_every_reply_is_logged_once_in_a_while() -> None:
+    pipeline, _ = connected()
+
+    def bad(_reply: Any) -> None:
+        raise RuntimeError("again")
+
+    for _ in range(1000):
+        pipeline.send_with(bad, "GET", b"a")
+    await turn()
+    with capture_logs() as logs:
+        pipeline.feed(b":1\r\n" * 1000)
+    assert [event["event"] for event in logs] == ["valkey.callback.failed"]
 
 
 async def test_a_cancelled_caller_disturbs_nobody() -> None:

@@ -13,6 +13,7 @@ import structlog
 
 from twelvefold.engines.realtime.contract import OnGap, OnMessage
 from twelvefold.engines.valkey import ClusterSubscription, Subscription, Valkey
+from twelvefold.engines.valkey.flight import FailureReport
 
 _log = structlog.get_logger("realtime")
 
@@ -49,6 +50,7 @@ class ValkeyPubSub:
     def __init__(self, valkey: Valkey, *, sharded: bool) -> None:
         self._valkey = valkey
         self._verb = "SPUBLISH" if sharded else "PUBLISH"
+        self._report = FailureReport(valkey.name, asyncio.get_running_loop(), "realtime.subscriber.failed")
         self._subscription: Subscription | ClusterSubscription | None = None
         self._subscribers: dict[bytes, list[ChannelSubscriber]] = {}
         self._joining: dict[bytes, asyncio.Task[None]] = {}
@@ -130,7 +132,7 @@ class ValkeyPubSub:
             try:
                 subscriber.on_message(payload)
             except Exception:  # noqa: BLE001 one subscriber's bug must not reach the others
-                _log.exception("realtime.subscriber.failed")
+                self._report()
 
     def _tell_gap(self) -> None:
         _log.warning("realtime.channel.gap", channels=len(self._subscribers))
@@ -139,7 +141,7 @@ class ValkeyPubSub:
                 try:
                     subscriber.on_gap()
                 except Exception:  # noqa: BLE001 as above
-                    _log.exception("realtime.subscriber.failed")
+                    self._report()
 
     def _published(self, reply: Any) -> None:
         if isinstance(reply, Exception):

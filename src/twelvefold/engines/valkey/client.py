@@ -10,7 +10,7 @@ client of its own for those.
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Self
 
 from twelvefold.engines.valkey.address import parse_address
 from twelvefold.engines.valkey.cluster import Cluster, Redirect
@@ -19,14 +19,13 @@ from twelvefold.engines.valkey.connection import Connection
 from twelvefold.engines.valkey.errors import ReplyError
 from twelvefold.engines.valkey.script import Script
 from twelvefold.engines.valkey.subscription import OnGap, OnMessage, Subscription
-from twelvefold.engines.valkey.wire import Value
 
 
 class Valkey:
     """A client for one server or one cluster. `open` makes it.
 
-    `send_with(callback, *args)`, `send(*args)` and `call(*args)` are the
-    connection's own methods; see `Pipeline`.
+    `send_with(callback, *args)`, `send(*args)` (a future) and `await call(*args, deadline_seconds=None)` are
+    the connection's own methods: see `Pipeline` for what they promise and raise.
     """
 
     def __init__(self, connection: Connection | Cluster) -> None:
@@ -34,6 +33,7 @@ class Valkey:
         # Bound here, not delegated: a further call would cost a tenth of a command.
         self.send_with = connection.send_with
         self.send = connection.send
+        self.call = connection.call
 
     @classmethod
     async def open(cls, url: str, *, name: str = "valkey", deadline_seconds: float = 1.0) -> Self:
@@ -63,10 +63,6 @@ class Valkey:
     def connected(self) -> bool:
         """Whether calls are taken: the server is connected and answers in time."""
         return self._connection.connected
-
-    async def call(self, *args: Value, deadline_seconds: float | None = None) -> Any:
-        """Send a command and wait for its reply, for the client's deadline or one of its own."""
-        return await self._connection.call(*args, deadline_seconds=deadline_seconds)
 
     def script(self, source: str, *, keys: int) -> Script:
         """Bind Lua source to this client; the result is called with `keys=[…], args=[…]` and awaited."""

@@ -16,7 +16,7 @@ import structlog
 from twelvefold.engines.valkey.address import Address
 from twelvefold.engines.valkey.connection import Connection
 from twelvefold.engines.valkey.errors import ReplyError, ServerStateError
-from twelvefold.engines.valkey.flight import Entry, answer
+from twelvefold.engines.valkey.flight import Entry, FailureReport, answer
 from twelvefold.engines.valkey.slots import SLOTS, KeyFinder, key_slot
 from twelvefold.engines.valkey.wire import Value
 from twelvefold.kernel.errors import ConfigurationError, EngineUnavailableError, TwelvefoldError
@@ -84,14 +84,14 @@ class _Hop:
         redirect = Redirect.of(reply)
         waits = isinstance(reply, ServerStateError) and reply.reply_code == "TRYAGAIN"
         if redirect is None and not waits:
-            answer(self._entry, reply, self._cluster.name)
+            answer(self._entry, reply, self._cluster.report)
             return
         loop = asyncio.get_running_loop()
         left = self._expires - loop.time()
         self._hops += 1
         if left <= 0 or (redirect is not None and self._hops > MAX_HOPS):
             error = EngineUnavailableError(self._cluster.name, f"the cluster keeps redirecting: {reply}")
-            answer(self._entry, error, self._cluster.name)
+            answer(self._entry, error, self._cluster.report)
         elif redirect is None:  # some of its keys have moved already, some not yet
             loop.call_later(_TRY_AGAIN_SECONDS, self._go, False)
         else:
@@ -105,7 +105,7 @@ class _Hop:
         try:
             await self.node.wait_connected(left_seconds)
         except EngineUnavailableError as error:
-            answer(self._entry, error, self._cluster.name)
+            answer(self._entry, error, self._cluster.report)
         else:
             self._go(is_ask)
 
@@ -114,7 +114,7 @@ class _Hop:
             send = self.node.send_asking if is_ask else self.node.send_with
             send(self, *self._args)
         except TwelvefoldError as error:
-            answer(self._entry, error, self._cluster.name)
+            answer(self._entry, error, self._cluster.report)
 
 
 class Cluster:
@@ -133,6 +133,7 @@ class Cluster:
         self.deadline_seconds = deadline_seconds
         self._seed = seed
         self._loop = asyncio.get_running_loop()
+        self.report = FailureReport(name, self._loop)
         self._nodes: dict[tuple[str, int], Node] = {}
         self._slots: list[Node | None] = [None] * SLOTS
         self._orphans = SLOTS

@@ -17,6 +17,7 @@ Callback = Callable[[Any], None]
 Entry = Callback | asyncio.Future[Any]
 
 NEVER = float("inf")
+_REPORT_EVERY_SECONDS = 1.0
 
 _log = structlog.get_logger("valkey")
 
@@ -68,7 +69,35 @@ def resolve(future: asyncio.Future[Any], reply: Any) -> None:
             future.set_result(reply)
 
 
-def answer(entry: Entry, reply: Any, engine: str) -> None:
+class FailureReport:
+    """Logs what callbacks raise, at most once a second.
+
+    A bug that comes with every reply must not cost all callers their deadlines by the time logging takes.
+    """
+
+    __slots__ = ("_engine", "_event", "_last", "_loop", "_unlogged")
+
+    def __init__(
+        self, engine: str, loop: asyncio.AbstractEventLoop, event: str = "valkey.callback.failed"
+    ) -> None:
+        self._engine = engine
+        self._event = event
+        self._loop = loop
+        self._last = -_REPORT_EVERY_SECONDS
+        self._unlogged = 0
+
+    def __call__(self) -> None:
+        """Report the exception being handled."""
+        now = self._loop.time()
+        if now - self._last < _REPORT_EVERY_SECONDS:
+            self._unlogged += 1
+            return
+        _log.exception(self._event, engine=self._engine, unlogged_before=self._unlogged)
+        self._last = now
+        self._unlogged = 0
+
+
+def answer(entry: Entry, reply: Any, report: FailureReport) -> None:
     """Give an entry its reply, or an error in its place."""
     if isinstance(entry, asyncio.Future):
         resolve(entry, reply)
@@ -76,12 +105,7 @@ def answer(entry: Entry, reply: Any, engine: str) -> None:
     try:
         entry(reply)
     except (Exception, asyncio.CancelledError):  # noqa: BLE001 a caller's bug must not reach the others
-        report_failure(engine)
-
-
-def report_failure(engine: str) -> None:
-    """Log the exception that a callback raised."""
-    _log.exception("valkey.callback.failed", engine=engine)
+        report()
 
 
 def late(engine: str, deadline_seconds: float) -> EngineUnavailableError:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import structlog
 
 from twelvefold.engines.valkey.errors import reply_error_factory
-from twelvefold.engines.valkey.flight import NEVER, Batch, Entry, Timed, answer, drop, late, report_failure
+from twelvefold.engines.valkey.flight import NEVER, Batch, Entry, FailureReport, Timed, answer, drop, late
 from twelvefold.engines.valkey.wire import CRLF, HEADS, NOT_YET, Push, Value, encode, encode_into, make_reader
 from twelvefold.kernel.errors import EngineUnavailableError, OverloadedError, TooLargeError, TwelvefoldError
 
@@ -59,6 +59,7 @@ class Pipeline:
         self.name = name
         self.deadline_seconds = deadline_seconds
         self._loop = asyncio.get_running_loop()
+        self._report = FailureReport(name, self._loop)
         self._future_type = type(self._loop.create_future())
         self._max_in_flight = max_in_flight
         self._max_in_flight_bytes = max_in_flight_bytes
@@ -215,7 +216,7 @@ class Pipeline:
             if reply is NOT_YET:
                 return
             if type(reply) is Push:
-                answer(self.on_push, reply, self.name)
+                answer(self.on_push, reply, self._report)
                 continue
             try:
                 entry = popleft()
@@ -233,7 +234,7 @@ class Pipeline:
                 try:
                     entry(reply)  # type: ignore[operator] # not a future, so a callback
                 except (Exception, asyncio.CancelledError):  # noqa: BLE001 see `answer`
-                    report_failure(self.name)
+                    self._report()
 
     def _advance(self) -> Callable[[], Entry]:
         """Leave the batch that is answered; what gives the next entries one by one."""
@@ -275,7 +276,7 @@ class Pipeline:
             self._stall()
             expired = [entry for batch in due for entry in batch.expire()]
             for entry in expired:
-                answer(entry, late(self.name, self.deadline_seconds), self.name)
+                answer(entry, late(self.name, self.deadline_seconds), self._report)
 
     def _expire_timed(self, timed: Timed, deadline_seconds: float) -> None:
         """Answer one late command; a caller in more of a hurry than the connection proves nothing."""
@@ -345,12 +346,13 @@ class Pipeline:
             batch.entries.clear()
         self._fail_gathered()
         for entry in sent:
-            answer(entry, EngineUnavailableError(self.name, f"{reason}; the command may have run"), self.name)
+            error = EngineUnavailableError(self.name, f"{reason}; the command may have run")
+            answer(entry, error, self._report)
 
     def _fail_gathered(self) -> None:
         entries, self._entries, self._pieces, self._gathered_bytes = self._entries, deque(), [], 0
         for entry in entries:
-            answer(entry, EngineUnavailableError(self.name, f"{self._fault}; nothing was sent"), self.name)
+            answer(entry, EngineUnavailableError(self.name, f"{self._fault}; nothing was sent"), self._report)
 
     def _set_fault(self, fault: str) -> None:
         self._fault = fault

@@ -282,9 +282,11 @@ class _Said:
 
     def first(self, kind: Kind, otherwise: Any) -> tuple[list[Any], Integers]:
         """The values that lines of this kind have, and for each head which one its first line has."""
-        chosen = np.flatnonzero(self._kinds == kind)[::-1]
+        chosen = np.flatnonzero(self._kinds == kind)
+        heads = self._heads[chosen]  # ascending, so a head's first line is where the head changes
+        first = np.flatnonzero(np.diff(heads, prepend=-1))
         number_of = np.zeros(self._count, dtype=np.int64)
-        number_of[self._heads[chosen]] = self._numbers[chosen]  # reversed: the first line is written last
+        number_of[heads[first]] = self._numbers[chosen[first]]
         numbers, positions = np.unique(number_of, return_inverse=True)
         return [self._known.said[n][1] if n else otherwise for n in numbers.tolist()], positions
 

@@ -6,7 +6,7 @@ once by its position; a worker that dies at any line loses nothing and doubles n
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -41,12 +41,24 @@ SWEEP_SECONDS = 5.0
 
 
 class ClickWorker:
-    """Takes click batches from the log and counts them."""
+    """Takes click batches from the log and counts them.
+
+    Args:
+        make_consumer: a member of the group under this worker's name. A new one begins with what the last one
+            had fetched and not committed, so trouble delays a batch by moments, not until it is claimed.
+    """
 
     def __init__(
-        self, *, consumer: Consumer, store: ClickStore, enricher: Enricher, watches: Watches, clock: Clock
+        self,
+        *,
+        make_consumer: Callable[[], Consumer],
+        store: ClickStore,
+        enricher: Enricher,
+        watches: Watches,
+        clock: Clock,
     ) -> None:
-        self._consumer = consumer
+        self._make_consumer = make_consumer
+        self._consumer = make_consumer()
         self._store = store
         self._enricher = enricher
         self._watches = watches
@@ -67,6 +79,8 @@ class ClickWorker:
             except TwelvefoldError as error:
                 log.warning("links.count.delayed", reason=error.message)
                 await asyncio.sleep(next(delays))
+                await self._consumer.close()
+                self._consumer = self._make_consumer()
 
     async def _turn(self) -> None:
         entries = await self._consumer.claim(CLAIM_IDLE_SECONDS)
@@ -168,6 +182,7 @@ class EndWorker:
             pass
         while await self._ends.drop(now - self._settings.tombstone_days * DAY_MS):
             pass
+        await self._clicks.pass_on_facts()  # of a worker that died between counting and passing them on
         closed_before = (now - LATE_SECONDS * 1000) // DAY_MS
         async with self._ends.alone("links.rollup") as mine:
             if mine:

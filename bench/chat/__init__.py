@@ -1,0 +1,1 @@
+"""Chat beside its peers: a C epoll loop as the floor, node ws, Centrifugo, Synapse."""

@@ -1,0 +1,1 @@
+"""The limiter beside `limits`, Valkey's own scripts, grpc.aio and envoyproxy/ratelimit."""

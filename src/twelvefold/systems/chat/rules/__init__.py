@@ -1,0 +1,1 @@
+"""What chat decides; no I/O, no clock, no randomness."""

@@ -1,0 +1,5 @@
+"""Chat's public API."""
+
+from twelvefold.systems.chat.service.chat import Chat
+
+__all__ = ["Chat"]

@@ -1,0 +1,50 @@
+"""How fast one may speak: a token bucket a user in this process, and slow mode across all of them."""
+
+from twelvefold.kernel.clock import Clock
+from twelvefold.kernel.errors import EngineUnavailableError, OverloadedError
+from twelvefold.kernel.tenancy import TenantId
+from twelvefold.systems.chat.store.presence import PresenceStore
+
+BURST_SECONDS = 10.0
+MAX_USERS = 100_000
+
+
+class Pace:
+    """See the module. `per_second` 0: no limit."""
+
+    def __init__(self, per_second: float, once: PresenceStore, clock: Clock) -> None:
+        self._per_second = per_second
+        self._capacity = max(1.0, per_second * BURST_SECONDS)
+        self._once = once
+        self._clock = clock
+        self._buckets: dict[tuple[int, str], tuple[float, float]] = {}
+
+    def take(self, tenant: TenantId, user: str) -> bool:
+        """Whether one more message is within what a user may send now."""
+        if not self._per_second or not user:
+            return True
+        now = self._clock.monotonic()
+        tokens, at = self._buckets.get((tenant, user), (self._capacity, now))
+        tokens = min(self._capacity, tokens + (now - at) * self._per_second)
+        if tokens < 1:
+            return False
+        if len(self._buckets) >= MAX_USERS:
+            # Who has been quiet has a full bucket, which is what an unknown user has.
+            self._buckets = {
+                key: value for key, value in self._buckets.items() if now - value[1] < BURST_SECONDS
+            }
+        self._buckets[tenant, user] = (tokens - 1, now)
+        return True
+
+    async def slow(self, conversation_id: int, user: str, seconds: int, said: str) -> bool:
+        """Whether slow mode lets `user` speak; saying the same message again is not speaking again.
+
+        With Valkey away nobody is slowed down: messages matter more.
+        """
+        key = f"{conversation_id}:{user}"
+        try:
+            if not await self._once.first_in(f"said:{key}:{said}", seconds * 1000):
+                return True
+            return await self._once.first_in(f"slow:{key}", seconds * 1000)
+        except (EngineUnavailableError, OverloadedError):
+            return True

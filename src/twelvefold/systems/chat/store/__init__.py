@@ -1,0 +1,1 @@
+"""The only part of chat that touches engines."""

@@ -1,0 +1,417 @@
+"""The Redis door: `CL.THROTTLE key max_burst count period [quantity]`, as redis-cell has it.
+
+Commands of one read are asked together, and their answers leave in one write, in order. What a client can
+make us keep is bounded: sizes are checked before anything is parsed, answers that nobody reads stop the
+reading. A connection is open to `AUTH`, `HELLO`, `PING` and `QUIT` until it has shown an API key.
+"""
+
+import asyncio
+import math
+import re
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final
+
+import hiredis
+import structlog
+
+from twelvefold.kernel.errors import TwelvefoldError
+from twelvefold.kernel.tenancy import TenantId
+from twelvefold.systems.limiter.compat.callers import BELIEVED_SECONDS, Callers
+from twelvefold.systems.limiter.compat.resp_commands import HANDLERS, OPEN
+from twelvefold.systems.limiter.contracts import (
+    MAX_LIMIT,
+    MAX_PERIOD_SECONDS,
+    Decision,
+    Failure,
+    Mode,
+    Outcome,
+    Rule,
+)
+from twelvefold.systems.limiter.rules.bound import Bound
+from twelvefold.systems.limiter.rules.keys import encode_bytes
+from twelvefold.systems.limiter.service.limiter import Limiter
+
+log = structlog.get_logger("limiter")
+
+MAX_CONNECTIONS: Final = 10_000
+MAX_PENDING_BYTES: Final = 256 * 1024
+"""Of a command that is not complete yet."""
+_MAX_WAITING: Final = 20_000
+_SECOND_US: Final = 1_000_000
+_IDLE_SECONDS: Final = 600.0
+_TOO_LARGE = re.compile(rb"(?:^|\n)[*$%~>][0-9]{5,}")
+_SCAN_OVERLAP: Final = 12
+_MAX_BOUND: Final = 8192
+
+_NOT_YET: Final = object()
+_TEXTS: Final = {bytes}
+_NEED_AUTH: Final = b"-NOAUTH Authentication required.\r\n"
+_WRONG_KEY: Final = b"-WRONGPASS this API key is not known, or may not check limits\r\n"
+_NOT_NUMBERS: Final = b"-ERR max_burst, count, period and quantity are whole numbers in range\r\n"
+
+
+class RespDoor:
+    """What the connections of one process share."""
+
+    def __init__(self, limiter: Limiter, callers: Callers, *, mode: Mode, failure: Failure) -> None:
+        self.limiter = limiter
+        self.callers = callers
+        self.connections: set[RespConnection] = set()
+        self.refused = 0
+        self._mode: Mode = mode
+        self._failure: Failure = failure
+        self._bounds: dict[tuple[TenantId, bytes, bytes, bytes], Bound] = {}
+
+    def protocol(self) -> "RespConnection":
+        """A new connection's protocol; pass this method to `create_server`."""
+        return RespConnection(self)
+
+    def bound(self, tenant: TenantId, burst: bytes, count: bytes, period: bytes) -> Bound | None:
+        """The rule of a command's numbers; None where they are none, or out of range."""
+        name = (tenant, burst, count, period)
+        found = self._bounds.get(name)
+        if found is None:
+            numbers = [_whole(text) for text in (burst, count, period)]
+            if not (0 <= numbers[0] < MAX_LIMIT and 1 <= numbers[1] <= MAX_LIMIT):
+                return None
+            if not 1 <= numbers[2] <= MAX_PERIOD_SECONDS:
+                return None
+            try:
+                found = Bound(
+                    tenant,
+                    Rule(
+                        name="cl",
+                        limit=numbers[1],
+                        burst=numbers[0] + 1,
+                        period_seconds=numbers[2],
+                        mode=self._mode,
+                        failure=self._failure,
+                    ),
+                )
+            except TwelvefoldError:
+                return None
+            if len(self._bounds) >= _MAX_BOUND:
+                self._bounds.clear()
+            self._bounds[name] = found
+        return found
+
+    def close(self) -> None:
+        """End all connections."""
+        for connection in list(self.connections):
+            connection.abort()
+
+
+class _Reply:
+    """A place in the order of answers, filled later."""
+
+    __slots__ = ("connection", "data", "limit")
+
+    def __init__(self, connection: "RespConnection", limit: int) -> None:
+        self.connection = connection
+        self.limit = limit
+        self.data: bytes | None = None
+
+    def __call__(self, outcome: Outcome | Decision) -> None:
+        self.data = throttle_reply(outcome, self.limit)
+        self.connection.answered()
+
+
+class RespConnection(asyncio.Protocol):
+    """One client."""
+
+    def __init__(self, door: RespDoor) -> None:
+        self.door = door
+        self._limiter = door.limiter
+        self._loop = asyncio.get_running_loop()
+        self._reader = hiredis.Reader(notEnoughData=_NOT_YET)
+        self._transport: Any = None
+        self._replies: deque[bytes | _Reply] = deque()
+        self._pending_bytes = 0
+        self._tail = b""
+        self._awaited = 0
+        self._flushing = False
+        self._paused = False
+        self._closing = False
+        self._secret = ""
+        self.tenant: TenantId | None = None
+        self._believed_until = math.inf
+        self._verifying: asyncio.Task[None] | None = None
+        self._held: list[bytes] = []
+        self._after: list[Any] = []
+        self._heard = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+
+    # -- the connection -------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count it, or turn it away."""
+        self._transport = transport
+        if len(self.door.connections) >= MAX_CONNECTIONS:
+            self.door.refused += 1
+            self._transport.write(b"-ERR max number of clients reached\r\n")
+            self._transport.close()
+            return
+        self.door.connections.add(self)
+        self.tenant = self.door.callers.anonymous or None
+        self._timer = self._loop.call_later(_IDLE_SECONDS, self._check_idle)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Answers under way are for nobody now."""
+        del exc
+        self.door.connections.discard(self)
+        self._closing = True
+        self._replies.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._verifying is not None:
+            self._verifying.cancel()
+
+    def abort(self) -> None:
+        """End it now."""
+        self._closing = True
+        self._transport.abort()
+
+    def pause_writing(self) -> None:
+        """The client does not read; neither do we."""
+        self._paused = True
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._paused = False
+        if not self._closing and self._verifying is None:
+            self._transport.resume_reading()
+
+    def _check_idle(self) -> None:
+        idle = self._loop.time() - self._heard
+        if idle >= _IDLE_SECONDS:
+            self._transport.close()
+        else:
+            self._timer = self._loop.call_later(_IDLE_SECONDS - idle, self._check_idle)
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, ask, answer."""
+        if self._closing:
+            return
+        if self._verifying is not None:
+            self._hold(data)
+            return
+        self._heard = now = self._loop.time()
+        if now >= self._believed_until:
+            self._verify(self._secret, None)
+            self._hold(data)
+            return
+        if _TOO_LARGE.search(self._tail + data if self._tail else data):
+            self._fail("a command, or a part of one, is larger than this server takes")
+            return
+        self._tail = b"" if data.endswith(b"\n") else data[-_SCAN_OVERLAP:]
+        self._pending_bytes += len(data)
+        try:
+            self._reader.feed(data)
+            self._drain()
+        except hiredis.ProtocolError as error:
+            self._fail(f"Protocol error: {error}")
+            return
+        if self._pending_bytes > MAX_PENDING_BYTES:
+            self._fail("a command is larger than this server takes")
+        if len(self._replies) > _MAX_WAITING:
+            self._fail("too many commands wait for their answers")
+        if not self._awaited:
+            self._flush()
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what came while a key is being verified; reading stops, so this is one or two reads."""
+        self._held.append(data)
+        self._transport.pause_reading()
+
+    def _drain(self) -> None:
+        gets = self._reader.gets
+        while not self._closing:
+            command = gets()
+            if command is _NOT_YET:
+                return
+            self._pending_bytes = 0
+            if type(command) is not list or not command or set(map(type, command)) != _TEXTS:
+                # hiredis reads inline commands as errors; only arrays of texts are commands here.
+                self._fail("Protocol error: a command is an array of texts")
+                return
+            self._dispatch(command)
+            if self._verifying is not None:
+                rest = []
+                while (more := gets()) is not _NOT_YET:
+                    rest.append(more)
+                self._after = rest
+                return
+
+    def _dispatch(self, command: Sequence[bytes]) -> None:
+        verb = command[0].upper()
+        if verb == b"CL.THROTTLE":
+            self._throttle(command)
+            return
+        handler = HANDLERS.get(verb)
+        if handler is None:
+            name = verb[:64].decode("ascii", "replace").replace("\r", " ").replace("\n", " ")
+            self.say(f"-ERR unknown command '{name}'; this door knows CL.THROTTLE\r\n".encode())
+        elif self.tenant is None and verb not in OPEN:
+            self.say(_NEED_AUTH)
+        else:
+            handler(self, command)
+
+    def _throttle(self, command: Sequence[bytes]) -> None:
+        tenant = self.tenant
+        if tenant is None:
+            self.say(_NEED_AUTH)
+            return
+        count = len(command)
+        if not 5 <= count <= 6:
+            self.say(b"-ERR CL.THROTTLE key max_burst count_per_period period [quantity]\r\n")
+            return
+        bound = self.door.bound(tenant, command[2], command[3], command[4])
+        cost = 1 if count == 5 else _whole(command[5])
+        if bound is None or cost < 0 or cost > MAX_LIMIT:
+            self.say(_NOT_NUMBERS)
+            return
+        try:
+            key = encode_bytes(command[1])
+        except TwelvefoldError as error:
+            self.say(f"-ERR {error.message}\r\n".encode())
+            return
+        reply = _Reply(self, bound.plan.capacity if bound.plan is not None else 0)
+        outcome = self._limiter.ask_one(bound, key, cost, reply)
+        if outcome is None:
+            self._awaited += 1
+            self._replies.append(reply)
+        else:
+            self._replies.append(throttle_reply(outcome, reply.limit))
+
+    # -- answering ------------------------------------------------------------------------------
+
+    def say(self, data: bytes) -> None:
+        """Answer in turn."""
+        self._replies.append(data)
+
+    def leave(self, data: bytes) -> None:
+        """Answer after what is ready, and close."""
+        self.say(data)
+        self._flush()
+        self._closing = True
+        self._transport.close()
+
+    def answered(self) -> None:
+        """One more awaited answer is here; all of a turn leave together."""
+        self._awaited -= 1
+        self.settle()
+
+    def settle(self) -> None:
+        """Write what is ready, at the end of this turn, so that answers of one turn leave together."""
+        if not self._flushing and not self._closing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self._closing:
+            return
+        replies = self._replies
+        if len(replies) == 1 and type(replies[0]) is bytes:
+            self._transport.write(replies.popleft())
+            return
+        pieces: list[bytes] = []
+        while replies:
+            first = replies[0]
+            if type(first) is _Reply:
+                if first.data is None:
+                    break
+                pieces.append(first.data)
+            else:
+                pieces.append(first)  # type: ignore[arg-type] # bytes
+            replies.popleft()
+        if pieces:
+            self._transport.write(b"".join(pieces))
+
+    def _fail(self, message: str) -> None:
+        """The stream cannot be read on: say why, after what is ready, and close."""
+        self._flush()
+        if not self._closing:
+            self._closing = True
+            self._transport.write(f"-ERR {message}\r\n".encode())
+            self._transport.close()
+
+    # -- who it is ------------------------------------------------------------------------------
+
+    def login(self, secret: bytes, then: bytes) -> None:
+        """Verify an API key; what the client sent behind it waits."""
+        text = secret.decode("utf-8", "replace")
+        known = self.door.callers.known(text)
+        if known is not None:
+            self._admit(text, known)
+            self.say(then)
+            return
+        self._verify(text, then)
+
+    def _admit(self, secret: str, tenant: TenantId) -> None:
+        self._secret, self.tenant = secret, tenant
+        self._believed_until = self._loop.time() + BELIEVED_SECONDS if secret else math.inf
+
+    def _verify(self, secret: str, then: bytes | None) -> None:
+        self._after = []
+        self._verifying = self._loop.create_task(self._ask_who(secret, then))
+
+    async def _ask_who(self, secret: str, then: bytes | None) -> None:
+        tenant = await self.door.callers.verify(secret)
+        self._verifying = None
+        if self._closing:
+            return
+        if tenant is None:
+            self._secret, self.tenant, self._believed_until = (
+                "",
+                self.door.callers.anonymous or None,
+                math.inf,
+            )
+            if then is not None:
+                self.say(_WRONG_KEY)
+        else:
+            self._admit(secret, tenant)
+            if then is not None:
+                self.say(then)
+        after, self._after = self._after, []
+        held, self._held = self._held, []
+        for command in after:
+            if type(command) is not list or not command or set(map(type, command)) != {bytes}:
+                self._fail("Protocol error: a command is an array of texts")
+                return
+            self._dispatch(command)
+        for data in held:
+            self.data_received(data)
+        if not self._paused and not self._closing and self._verifying is None:
+            self._transport.resume_reading()
+        self.settle()
+
+
+def throttle_reply(outcome: Outcome | Decision, limit: int) -> bytes:
+    """Five integers: limited, limit, remaining, seconds to wait (-1: none), seconds until all is there."""
+    if type(outcome) is Outcome:
+        reset = -(-outcome.reset_us // _SECOND_US)
+        if outcome.allowed:
+            return b"*5\r\n:0\r\n:%d\r\n:%d\r\n:-1\r\n:%d\r\n" % (limit, outcome.remaining, reset)
+        wait = -1 if outcome.retry_us < 0 else max(1, -(-outcome.retry_us // _SECOND_US))
+        return b"*5\r\n:1\r\n:%d\r\n:%d\r\n:%d\r\n:%d\r\n" % (limit, outcome.remaining, wait, reset)
+    assert isinstance(outcome, Decision)
+    wait = -1
+    if not outcome.allowed and outcome.retry_after_seconds is not None:
+        wait = max(1, math.ceil(outcome.retry_after_seconds))
+    return b"*5\r\n:%d\r\n:%d\r\n:%d\r\n:%d\r\n:%d\r\n" % (
+        0 if outcome.allowed else 1,
+        limit,
+        outcome.remaining,
+        wait,
+        math.ceil(outcome.reset_seconds),
+    )
+
+
+def _whole(text: bytes) -> int:
+    """A whole number of at most 18 digits; -1 for anything else."""
+    return int(text) if len(text) <= 18 and text.isdigit() else -1

@@ -1,0 +1,1 @@
+"""The limiter's HTTP API, and the guard of everybody else's."""

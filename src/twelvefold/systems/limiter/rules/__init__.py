@@ -1,0 +1,1 @@
+"""What the limiter decides: pure integer arithmetic, without clock, I/O or chance."""

@@ -1,0 +1,1 @@
+"""Lua for Valkey. `algorithms.lua` is put before each of the others."""

@@ -1,0 +1,222 @@
+"""Stored rules: read, written, and followed by every process within moments of a change."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+from twelvefold.kernel.clock import Clock
+from twelvefold.kernel.errors import TwelvefoldError
+from twelvefold.kernel.tenancy import TenantId
+from twelvefold.systems.limiter.contracts import (
+    EndpointRule,
+    Rule,
+    RuleConflictError,
+    RuleNotFoundError,
+    StoredRule,
+    Tier,
+)
+from twelvefold.systems.limiter.rules.bound import Bound
+from twelvefold.systems.limiter.rules.envoy import EnvoyDomain, compile_domain
+from twelvefold.systems.limiter.service.rule_book import RuleBook, succeed
+from twelvefold.systems.limiter.store.rules import RuleStore
+
+log = structlog.get_logger("limiter")
+
+POLL_SECONDS: Final = 30.0
+"""A NOTIFY that was lost is made up for after so long."""
+
+DEFAULT_TIERS: Final = {
+    "free": Tier(
+        name="free",
+        rules=(
+            Rule(name="free-minute", limit=100, period_seconds=60),
+            Rule(name="free-day", limit=1000, period_seconds=86_400),
+        ),
+    ),
+    "pro": Tier(
+        name="pro",
+        rules=(
+            Rule(name="pro-minute", limit=1000, period_seconds=60),
+            Rule(name="pro-day", limit=50_000, period_seconds=86_400),
+        ),
+    ),
+    "enterprise": Tier(name="enterprise", rules=()),
+}
+
+
+class Gateway:
+    """What the guard of our own API goes by."""
+
+    def __init__(self) -> None:
+        self.tiers: dict[str, Tier] = dict(DEFAULT_TIERS)
+        self.endpoints: tuple[EndpointRule, ...] = ()
+
+
+class RuleService:
+    """Rules, tiers, endpoint limits and Envoy domains of all tenants, in memory and in the store."""
+
+    def __init__(self, store: RuleStore, book: RuleBook, clock: Clock) -> None:
+        self._store = store
+        self._book = book
+        self._clock = clock
+        self.gateway = Gateway()
+        self.envoy: dict[tuple[TenantId, str], EnvoyDomain] = {}
+        self._wanted: set[str] = set()
+        self._wake = asyncio.Event()
+        self._follower: asyncio.Task[None] | None = None
+        self.on_change: list[Callable[[], None]] = []
+
+    async def start(self) -> None:
+        """Read everything, then follow changes."""
+        await self._read_all()
+        self._follower = asyncio.create_task(self._follow(), name="limiter: follow rules")
+
+    async def close(self) -> None:
+        """Follow no more."""
+        if self._follower is not None:
+            self._follower.cancel()
+            await asyncio.wait([self._follower])
+
+    def on_news(self, payload: str) -> None:
+        """The store says that something changed."""
+        self._wanted.add(payload)
+        self._wake.set()
+
+    def on_gap(self) -> None:
+        """Changes may have been missed."""
+        self.on_news("all")
+
+    # -- rules ----------------------------------------------------------------------------------
+
+    async def rules(self, tenant: TenantId) -> list[StoredRule]:
+        """All of a tenant."""
+        return await self._store.rules(tenant)
+
+    async def rule(self, tenant: TenantId, name: str) -> StoredRule:
+        """One rule. Raises `RuleNotFoundError`."""
+        found = await self._store.rule(tenant, name)
+        if found is None:
+            raise RuleNotFoundError(f"there is no rule '{name[:64]}'", field="name")
+        return found
+
+    async def put(self, tenant: TenantId, rule: Rule, version: int | None = None) -> StoredRule:
+        """Make or replace a rule. Raises `RuleRefusedError`, and `RuleConflictError` for another version."""
+        before = await self._store.rule(tenant, rule.name)
+        if version is not None and version != (before.version if before else 0):
+            raise RuleConflictError
+        Bound(tenant, rule)
+        stored = succeed(before, rule, self._clock.now_ms())
+        await self._store.put(tenant, stored, expected_version=before.version if before else 0)
+        self._book.put(tenant, stored)
+        return stored
+
+    async def delete(self, tenant: TenantId, name: str) -> None:
+        """End a rule. Raises `RuleNotFoundError`."""
+        if not await self._store.delete(tenant, name):
+            raise RuleNotFoundError(f"there is no rule '{name[:64]}'", field="name")
+        self._book.remove(tenant, name)
+
+    # -- the gateway ----------------------------------------------------------------------------
+
+    async def put_tier(self, tier: Tier) -> None:
+        """Replace what a tier may do. Raises `RuleRefusedError`."""
+        for rule in tier.rules:
+            Bound(TenantId(0), rule)
+        await self._store.put_tier(tier, self._clock.now_ms())
+        self.gateway.tiers[tier.name] = tier
+        self._changed()
+
+    async def put_endpoints(self, endpoints: Sequence[EndpointRule]) -> None:
+        """Replace the limits for parts of the API. Raises `RuleRefusedError`."""
+        for each in endpoints:
+            Bound(TenantId(0), each.rule)
+        await self._store.put_endpoints(endpoints, self._clock.now_ms())
+        self.gateway.endpoints = tuple(endpoints)
+        self._changed()
+
+    # -- Envoy ----------------------------------------------------------------------------------
+
+    async def domains(self, tenant: TenantId) -> list[tuple[str, str]]:
+        """Domains with their YAML."""
+        return [(domain, source) for _, domain, source in await self._store.domains(tenant)]
+
+    async def put_domain(self, tenant: TenantId, source: str) -> str:
+        """Make or replace the domain that the YAML names. Raises `RuleRefusedError`: then the old one stays."""
+        compiled = compile_domain(source)
+        await self._store.put_domain(tenant, compiled.domain, source, self._clock.now_ms())
+        self.envoy[tenant, compiled.domain] = compiled
+        self._changed()
+        return compiled.domain
+
+    async def delete_domain(self, tenant: TenantId, domain: str) -> None:
+        """End a domain. Raises `RuleNotFoundError`."""
+        if not await self._store.delete_domain(tenant, domain):
+            raise RuleNotFoundError(f"there is no domain '{domain[:64]}'", field="domain")
+        self.envoy.pop((tenant, domain), None)
+        self._changed()
+
+    # -- following ------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                self._wanted.add("all")
+            self._wake.clear()
+            wanted, self._wanted = self._wanted, set()
+            try:
+                await self._read("all" if "all" in wanted else wanted)
+            except TwelvefoldError as error:
+                log.warning("limiter.rules.stale", reason=error.message)
+                self._wanted |= wanted
+                await asyncio.sleep(1)
+
+    async def _read(self, wanted: set[str] | str) -> None:
+        if isinstance(wanted, str):
+            await self._read_all()
+            return
+        for payload in wanted:
+            kind, _, tenant = payload.partition(":")
+            if kind == "rules":
+                self._book.replace(TenantId(int(tenant)), await self._store.rules(TenantId(int(tenant))))
+            elif kind == "envoy":
+                await self._read_envoy()
+            elif kind == "gateway":
+                await self._read_gateway()
+        self._changed()
+
+    async def _read_all(self) -> None:
+        known = set(self._book.tenants) | set(await self._store.tenants())
+        for tenant in known:
+            self._book.replace(tenant, await self._store.rules(tenant))
+        await self._read_gateway()
+        await self._read_envoy()
+        self._changed()
+
+    async def _read_gateway(self) -> None:
+        tiers = {tier.name: tier for tier in await self._store.tiers()}
+        self.gateway.tiers = DEFAULT_TIERS | tiers
+        self.gateway.endpoints = tuple(await self._store.endpoints())
+
+    async def _read_envoy(self) -> None:
+        compiled: dict[tuple[TenantId, str], EnvoyDomain] = {}
+        for tenant, domain, source in await self._store.domains():
+            before = self.envoy.get((tenant, domain))
+            if before is not None and before.source == source:
+                compiled[tenant, domain] = before
+                continue
+            try:
+                compiled[tenant, domain] = compile_domain(source)
+            except TwelvefoldError as error:
+                log.warning("limiter.envoy.refused", domain=domain, reason=error.message)
+                if before is not None:
+                    compiled[tenant, domain] = before
+        self.envoy = compiled
+
+    def _changed(self) -> None:
+        for listener in self.on_change:
+            listener()

@@ -1,0 +1,64 @@
+"""What was decided, counted: a rule's allowed and refused, and who was refused most.
+
+Counting is a dictionary entry a decision; once a second what came together is handed over and goes to
+Valkey, where all processes' counts meet. The number of remembered keys is bounded: beyond it the rarest go.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from twelvefold.kernel.tenancy import TenantId
+from twelvefold.systems.limiter.rules.bound import Bound
+
+MAX_KEYS: Final = 20_000
+_KEEP_KEYS: Final = 5_000
+MAX_RECORDED: Final = 5_000
+"""Events a second and process that are recorded of a rule; the rest is left out, and counted as such."""
+
+Counts = dict[tuple[TenantId, str], list[int]]
+
+
+class Tally:
+    """Counts of one process since they were last taken."""
+
+    def __init__(self) -> None:
+        self.counts: Counts = {}
+        self.denied: dict[tuple[TenantId, str, str], int] = {}
+        self.recorded: dict[tuple[TenantId, str], list[tuple[int, str, int, bool]]] = {}
+        self.decided = 0
+
+    def count(self, bound: Bound, shown_key: str, cost: int, now_us: int, *, refused: bool) -> None:
+        """One decision of one rule."""
+        self.decided += 1
+        name = (bound.tenant, bound.name)
+        entry = self.counts.get(name)
+        if entry is None:
+            entry = self.counts[name] = [0, 0]
+        if refused:
+            entry[1] += 1
+            who = (bound.tenant, bound.name, shown_key)
+            self.denied[who] = self.denied.get(who, 0) + 1
+            if len(self.denied) > MAX_KEYS:
+                self._forget_rare()
+        else:
+            entry[0] += 1
+        if bound.rule.record:
+            events = self.recorded.setdefault(name, [])
+            if len(events) < MAX_RECORDED:
+                events.append((now_us, shown_key, cost, refused))
+
+    def take(
+        self,
+    ) -> tuple[
+        Counts,
+        Mapping[tuple[TenantId, str, str], int],
+        Mapping[tuple[TenantId, str], list[tuple[int, str, int, bool]]],
+    ]:
+        """All counts so far; counting begins again."""
+        taken = self.counts, self.denied, self.recorded
+        self.counts, self.denied, self.recorded = {}, {}, {}
+        return taken
+
+    def _forget_rare(self) -> None:
+        kept = sorted(self.denied.items(), key=lambda item: item[1], reverse=True)[:_KEEP_KEYS]
+        self.denied = dict(kept)

@@ -1,0 +1,1 @@
+"""Where the limiter's state is: scripts in Valkey, rules in PostgreSQL."""

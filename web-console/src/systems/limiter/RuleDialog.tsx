@@ -1,0 +1,145 @@
+// A rule's fields, for a new one or a stored one. What keys have used stays used when a rule changes.
+import { createSignal, type JSX, Show } from "solid-js";
+import { createStore } from "solid-js/store";
+import { Dialog } from "../../parts/dialog";
+import { CheckField, SelectField, TextField } from "../../parts/fields";
+import { fieldError, InlineError, toldByField } from "../../parts/states";
+import { toast } from "../../parts/toasts";
+import { ALGORITHMS, type Algorithm, putRule, type Rule, type StoredRule } from "./api";
+
+const KNOWN = ["rule.limit", "rule.period_seconds", "rule.name", "name", "limit", "burst", "mode"];
+const MODES = [
+  { value: "exact", title: "Exact, in the shared state" },
+  { value: "leased", title: "Leased to nodes" },
+  { value: "local", title: "Local to each process" },
+];
+const FAILURES = [
+  { value: "open", title: "Let through" },
+  { value: "closed", title: "Refuse" },
+  { value: "local", title: "Count in each process" },
+];
+
+interface RuleDialogProps {
+  stored: StoredRule | null;
+  onClose: () => void;
+  onSaved: (rule: StoredRule) => void;
+}
+
+export function RuleDialog(props: RuleDialogProps): JSX.Element {
+  const before = props.stored?.rule;
+  const [draft, setDraft] = createStore({
+    name: before?.name ?? "",
+    limit: before ? String(before.limit ?? "") : "100",
+    period: String(before?.period_seconds ?? 60),
+    algorithm: before?.algorithm ?? ("token_bucket" as Algorithm),
+    mode: before?.mode ?? "exact",
+    failure: before?.failure ?? "open",
+    shadow: before?.shadow ?? false,
+    record: before?.record ?? false,
+    note: before?.note ?? "",
+  });
+  const [error, setError] = createSignal<unknown>(null);
+  const [busy, setBusy] = createSignal(false);
+
+  const submit = async (event: SubmitEvent) => {
+    event.preventDefault();
+    if (busy()) return;
+    setBusy(true);
+    setError(null);
+    const rule: Partial<Rule> = {
+      ...(before ?? {}),
+      name: draft.name.trim(),
+      limit: draft.limit.trim() === "" ? null : Number(draft.limit),
+      period_seconds: Number(draft.period),
+      algorithm: draft.algorithm,
+      mode: draft.mode as Rule["mode"],
+      failure: draft.failure as Rule["failure"],
+      shadow: draft.shadow,
+      record: draft.record,
+      note: draft.note,
+    };
+    try {
+      const { data } = await putRule(draft.name.trim() || "-", rule, props.stored?.version ?? "0");
+      toast(`“${data.name}” holds from now on.`);
+      props.onSaved(data);
+      props.onClose();
+    } catch (problem) {
+      setError(problem);
+    }
+    setBusy(false);
+  };
+  const fault = (field: string) => fieldError(error(), `rule.${field}`) ?? fieldError(error(), field);
+
+  return (
+    <Dialog title={before ? `Rule “${before.name}”` : "A new rule"} onClose={props.onClose}>
+      <form class="stack" onSubmit={(event) => void submit(event)} novalidate>
+        <div class="rule-fields">
+          <TextField
+            label="Name"
+            value={draft.name}
+            disabled={Boolean(before)}
+            placeholder="api"
+            error={fault("name")}
+            onText={(text) => setDraft("name", text)}
+          />
+          <SelectField
+            label="Algorithm"
+            value={draft.algorithm}
+            options={
+              draft.algorithm === "concurrency"
+                ? [...ALGORITHMS, { value: "concurrency", title: "Places at once" }]
+                : ALGORITHMS
+            }
+            onChoose={(value) => setDraft("algorithm", value as Algorithm)}
+          />
+          <TextField
+            label="Limit"
+            inputmode="numeric"
+            value={draft.limit}
+            hint="Empty: no limit. 0: a ban."
+            error={fault("limit")}
+            onText={(text) => setDraft("limit", text)}
+          />
+          <TextField
+            label="Every so many seconds"
+            inputmode="numeric"
+            value={draft.period}
+            error={fault("period_seconds")}
+            onText={(text) => setDraft("period", text)}
+          />
+          <SelectField label="Mode" value={draft.mode} options={MODES} error={fault("mode")} onChoose={(value) => setDraft("mode", value as Rule["mode"])} />
+          <SelectField
+            label="When the state is away"
+            value={draft.failure}
+            options={FAILURES}
+            onChoose={(value) => setDraft("failure", value as Rule["failure"])}
+          />
+        </div>
+        <TextField label="Note" value={draft.note} onText={(text) => setDraft("note", text)} />
+        <CheckField
+          label="Shadow"
+          hint="Only count what would have been refused."
+          checked={draft.shadow}
+          onCheck={(checked) => setDraft("shadow", checked)}
+        />
+        <CheckField
+          label="Record traffic"
+          hint="Keeps the last minutes for a replay."
+          checked={draft.record}
+          onCheck={(checked) => setDraft("record", checked)}
+        />
+        <Show when={error() && !toldByField(error(), KNOWN)}>
+          <InlineError error={error()} />
+        </Show>
+        <div class="dialog-acts">
+          <button type="button" class="button" onClick={() => props.onClose()}>
+            Cancel
+          </button>
+          <button type="submit" class="button primary" disabled={busy()}>
+            Save
+          </button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}
