@@ -25,6 +25,7 @@ from twelvefold.web.guard import SAFE_METHODS, Gate, Guard, RequestFacts, requir
 from twelvefold.web.hub import Hub
 from twelvefold.web.mount import AsgiApp, Mount
 from twelvefold.web.problem import as_error, problem_response, request_id_from
+from twelvefold.web.proxies import client_of
 from twelvefold.web.socket_routes import Accepted, SocketRoute, SocketRoutes, handshake_of
 from twelvefold.web.static import POLICY, SECURITY_HEADERS, StaticFiles
 
@@ -65,6 +66,7 @@ class Application:
         console: the folder of the built console.
         version: for the API's description.
         request_seconds: how long a response may take to begin.
+        trusted_proxies: how many proxies of ours may be believed about the client's address.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Application:
         console: Path | None = None,
         version: str = "",
         request_seconds: float = 30.0,
+        trusted_proxies: int = 0,
     ) -> None:
         self._guard = guard
         self._hub = hub
@@ -91,6 +94,7 @@ class Application:
         self._metrics = metrics
         self._readiness = readiness
         self._request_seconds = request_seconds
+        self._trusted_proxies = trusted_proxies
         self.api: Litestar = build_api(
             [*routers, *(router for mount in mounts for router in mount.routers)], version=version
         )
@@ -203,7 +207,8 @@ class Application:
         principal = await self._identify(scope, "GET")
         if route.scope:
             require(principal, route.scope)
-        accepted = await route.connect(handshake_of(scope, params, principal))
+        client = client_of(scope, self._trusted_proxies)
+        accepted = await route.connect(handshake_of(scope, params, principal, client=client))
         return accepted if isinstance(accepted, Accepted) else Accepted(handler=accepted)
 
     async def _websocket(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -223,8 +228,7 @@ class Application:
         principal = await self._guard.identify(scope) if self._guard else None
         scope["state"]["principal"] = principal
         if self._gate is not None:
-            client = scope.get("client")
-            facts = RequestFacts(method, scope["path"], client[0] if client else "")
+            facts = RequestFacts(method, scope["path"], client_of(scope, self._trusted_proxies))
             decision = await self._gate.admit(principal, facts)
             scope["state"]["gate_headers"] = decision.headers
             if decision.refused is not None:

@@ -18,11 +18,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from twelvefold.kernel.errors import MalformedRequestError, OverloadedError, TwelvefoldError
 from twelvefold.web.cycle import Cycle
 from twelvefold.web.hall import Hall, Reading
-from twelvefold.web.heads import body_too_large, judge
+from twelvefold.web.heads import body_too_large, judge, refusal_of
 from twelvefold.web.problem import (
     HeadersTooLargeError,
     RequestTimeoutError,
-    as_error,
     problem_response,
     render_response,
     request_id_from,
@@ -105,12 +104,18 @@ class HttpConnection(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's signature, not uvicorn's
         """The client said its last word; an answer that is due is still given, then the connection ends."""
-        if self._nothing_in_flight() or self._stage != BETWEEN or self._started():
+        running = self._running
+        if self._nothing_in_flight() or (running is not None and self._is_cut_short(running)):
             return False
         self._ended = True
-        assert self._running is not None
-        self._running.message_event.set()
+        if running is not None:
+            running.message_event.set()
         return True
+
+    def _is_cut_short(self, cycle: Cycle) -> bool:
+        """Whether the rest of its body will never come, or it streams to somebody who has probably gone."""
+        is_incomplete = self._stage == BODY and cycle is self.cycle and not self._held
+        return is_incomplete or bool(cycle.response_started and cycle.chunked_encoding)
 
     def pause_writing(self) -> None:
         """The client does not read: stop reading from it, too."""
@@ -162,7 +167,7 @@ class HttpConnection(HttpToolsProtocol):
             else:
                 if self._stage == BODY:
                     self._abandon_cycle()
-                self._refuse(_fault(fault))
+                self._refuse(refusal_of(fault))
         else:
             if self._stage == HEAD:
                 # How much of the slice in which a head began belongs to it is unknown; later ones do.
@@ -282,7 +287,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def _sweep_body(self, now: float) -> None:
         limits = self.hall.limits
-        if self.flow.read_paused or self.cycle is None or self.cycle.response_complete:
+        if self.flow.read_paused:  # it is the application that does not take it
             self._stage_since = max(self._stage_since, now - limits.body_seconds)
         # The allowance grows with what has come, so that only a client that dribbles is cut.
         allowed = limits.body_seconds + self._size / limits.min_body_bytes_per_second
@@ -295,16 +300,13 @@ class HttpConnection(HttpToolsProtocol):
 
     def _end_if_last(self) -> None:
         """Close where nothing more may come: the server drains, or the client said its last word."""
-        last = (self._ended or self.hall.draining) and not self._lingering_since
-        if last and self._stage == BETWEEN and self._nothing_in_flight():
+        last = (self._ended and not self._held) or (self.hall.draining and self._stage == BETWEEN)
+        if last and self._nothing_in_flight() and not self._lingering_since:
             self.transport.close()
 
     def _forget_request(self) -> None:
         """An idle connection keeps nothing of its last request: 2.5 of its 7.4 KB."""
         self.cycle = self.scope = self.headers = None  # type: ignore[assignment]  # set when the next begins
-
-    def _started(self) -> bool:
-        return self._running is not None and self._running.response_started
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         assert isinstance(cycle, Cycle)
@@ -331,9 +333,9 @@ class HttpConnection(HttpToolsProtocol):
     def _abandon_cycle(self) -> None:
         """The request under way will never be complete: whoever reads it sees a disconnect."""
         cycle = self.cycle
+        if cycle.response_started:  # a refusal can not follow on it
+            self.transport.close()
         if cycle is self._running:
-            if cycle.response_started:
-                self.transport.close()
             self._running = None
         elif self.pipeline:
             self.pipeline.popleft()
@@ -391,32 +393,9 @@ class HttpConnection(HttpToolsProtocol):
             socket.data_received(rest)
 
     def _admit(self, app: Any, *, keep_alive: bool) -> None:
-        self.cycle = Cycle(
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=[],
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=keep_alive,
-            on_response=self.on_response_complete,
-        )
+        self.cycle = Cycle.on(self, keep_alive=keep_alive)
         if self._nothing_in_flight():
             self._start_asgi_task(self.cycle, app)
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, app))
-
-
-def _fault(fault: httptools.HttpParserError) -> TwelvefoldError:
-    cause = fault.__context__
-    if isinstance(fault, httptools.HttpParserCallbackError):
-        if isinstance(cause, httptools.HttpParserInvalidURLError | UnicodeDecodeError):
-            return MalformedRequestError(
-                "the request's target is not a URL; percent-encode what is not ASCII"
-            )
-        return as_error(cause or fault)
-    return MalformedRequestError(f"this is not HTTP/1.1 as RFC 9112 has it: {fault}")

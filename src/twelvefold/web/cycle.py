@@ -8,10 +8,10 @@ failing application is logged by us, in our form.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import structlog
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 _UNTIL_THE_END: Final = 1 << 62
 """The length of a body that ends with its connection, as far as uvicorn's counting goes."""
@@ -25,6 +25,23 @@ class ClientGoneError(OSError):
 
 class Cycle(RequestResponseCycle):
     """See the module."""
+
+    @classmethod
+    def on(cls, connection: HttpToolsProtocol, *, keep_alive: bool) -> Self:
+        """The cycle of the request whose head `connection` has just read."""
+        return cls(
+            scope=connection.scope,
+            transport=connection.transport,
+            flow=connection.flow,
+            logger=connection.logger,
+            access_logger=connection.access_logger,
+            access_log=False,
+            default_headers=[],
+            message_event=asyncio.Event(),
+            expect_100_continue=connection.expect_100_continue,
+            keep_alive=keep_alive,
+            on_response=connection.on_response_complete,
+        )
 
     _has_all = False
     _was_told = False

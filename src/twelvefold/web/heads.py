@@ -10,9 +10,11 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+import httptools
+
 from twelvefold.kernel.errors import MalformedRequestError, TooLargeError, TwelvefoldError
 from twelvefold.web.limits import Limits
-from twelvefold.web.problem import HeadersTooLargeError
+from twelvefold.web.problem import HeadersTooLargeError, as_error
 
 MAX_TAIL_BYTES: Final = 16 * 1024
 
@@ -82,6 +84,18 @@ def body_too_large(limit_bytes: int) -> TooLargeError:
     return TooLargeError(
         f"the body is larger than the {limit_bytes} bytes taken here", limit_bytes=limit_bytes
     )
+
+
+def refusal_of(fault: httptools.HttpParserError) -> TwelvefoldError:
+    """What to tell a client whose bytes the parser, or a check of ours within it, did not accept."""
+    cause = fault.__context__
+    if isinstance(fault, httptools.HttpParserCallbackError):
+        if isinstance(cause, httptools.HttpParserInvalidURLError | UnicodeDecodeError):
+            return MalformedRequestError(
+                "the request's target is not a URL; percent-encode what is not ASCII"
+            )
+        return as_error(cause or fault)
+    return MalformedRequestError(f"this is not HTTP/1.1 as RFC 9112 has it: {fault}")
 
 
 def host_of_tail(tail: bytes) -> bytes | None:

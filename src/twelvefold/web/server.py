@@ -141,9 +141,9 @@ class Server:
         self.hall = None
 
     async def _drain(self, hall: FastHall) -> None:
-        for connection in list(hall.connections):
-            connection.shutdown()
-        while hall.connections or hall.server_state.tasks:  # noqa: ASYNC110  # they end in many ways
+        while hall.connections or hall.server_state.tasks:
+            for connection in list(hall.connections):  # each time: one may have been accepted last of all
+                connection.shutdown()
             await asyncio.sleep(0.01)
 
     async def _cut(self, hall: FastHall) -> None:

@@ -109,17 +109,16 @@ class SocketRoutes:
 
 
 def handshake_of(
-    scope: Mapping[str, Any], params: Mapping[str, str], principal: Principal | None
+    scope: Mapping[str, Any], params: Mapping[str, str], principal: Principal | None, *, client: str
 ) -> Handshake:
     """The handshake that an ASGI scope of type `websocket` describes."""
-    client = scope.get("client")
     query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=100)
     return Handshake(
         path=scope["path"],
         params=params,
         query=dict(query),
         headers=tuple(scope["headers"]),
-        client=client[0] if client else "",
+        client=client,
         principal=principal,
         subprotocols=tuple(scope.get("subprotocols", ())),
         request_id=scope["state"]["request_id"],

@@ -235,6 +235,22 @@ async def test_a_client_that_dribbles_its_body_is_cut_but_a_steady_one_is_not(
         await app.disconnected.wait()
 
 
+async def test_a_body_that_dribbles_on_after_its_response_ends_the_connection(connect, server, eventually):
+    client = await connect(server)
+    await client.send(b"POST /refuse HTTP/1.1\r\nHost: s\r\nContent-Length: 5000\r\n\r\nx")
+    assert (await client.response())[0] == 403
+    connection = only(server)
+    connection.sweep(connection._stage_since + 29)
+    assert not connection.transport.is_closing()
+    connection.sweep(connection._stage_since + 32)
+    assert await client.rest() == b""
+    client = await connect(server)
+    await client.send(b"POST /refuse HTTP/1.1\r\nHost: s\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+    assert (await client.response())[0] == 403
+    await client.send(b"rubbish\r\n")
+    assert await client.rest() == b""
+
+
 async def test_a_client_waits_no_shorter_for_an_application_that_does_not_read(connect, serve, eventually):
     class Slow(App):
         async def __call__(self, scope, receive, send):

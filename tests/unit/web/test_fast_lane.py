@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import socket
 import struct
 
@@ -67,7 +68,7 @@ async def ordinary(scope, receive, send):
     segment = scope["path"][1:].encode()
     if segment == b"slow":
         await asyncio.sleep(0)
-    answer = {**CODES, **STORED}.get(segment)
+    answer = {**CODES, **STORED, b"early": STORED[b"cold"]}.get(segment)
     if answer is not None and scope["method"] in ("GET", "HEAD"):
         target = answer.split(b"\r\n")[1].partition(b": ")[2]
         headers = [(b"location", target), (b"content-length", b"0")]
@@ -370,3 +371,22 @@ async def test_what_is_remembered_of_headers_is_bounded_and_goes_with_the_client
     await client.close()
     await eventually(lambda: fast.connections == 0)
     assert not list(fast.hall.known_tails._clients)
+
+
+KINDS = [
+    GET % b"hot", GET % b"other", GET % b"nobody", GET % b"cold", GET % b"vanished", GET % b"early", GET % b"slow",
+    GET % b"hot?a=b", GET % b"h%6ft", HEADED % (b"hot", 1), HEADED % (b"other", 2), HEADED % (b"cold", 3),
+    POST % (5, b"hello"), POST % (0, b""), POST % (len(GET % b"hot"), GET % b"hot"), MIXES["head"], MIXES["chunks"],
+    b"\r\n" + GET % b"hot", MIXES["elsewhere"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(100))
+async def test_any_mix_in_any_packets_gives_the_same_bytes(connect, fast, plain, lane, seed):
+    draw = random.Random(seed)
+    data = b"".join(draw.choice(KINDS) for _ in range(draw.randint(1, 12)))
+    cuts = sorted(draw.randrange(len(data) + 1) for _ in range(draw.randint(0, 6)))
+    pieces = [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True) if a < b]
+    expected = without_ids(await exchange(connect, plain, [data]))
+    assert expected.count(b"HTTP/1.1 ") >= 1
+    assert without_ids(await exchange(connect, fast, pieces, lane)) == expected
