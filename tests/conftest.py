@@ -10,7 +10,7 @@ Fixtures (all lazy; a test that names none starts nothing):
 `valkey_url`    the state server; `cache_url`, `log_url` the other two; each emptied before the test
 `server`        session: the real `twelvefold up`, as its users run it: `url`, `api_key`, `console_url`, `data_dir`, `pid`
 
-With `TWELVEFOLD_NO_SKIP=1` (as in `.ci/run`) a skipped test fails the run.
+With `NO_SKIP=1` (as in `.ci/run`) a skipped test fails the run.
 """
 
 import asyncio
@@ -159,5 +159,5 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if os.environ.get("TWELVEFOLD_NO_SKIP") and reporter is not None and reporter.stats.get("skipped"):
+    if os.environ.get("NO_SKIP") and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -79,10 +79,10 @@ def floor(folder: Path, cpus: str) -> Peer:
 
 
 def node_ws(folder: Path, cpus: str) -> Peer:
-    """The package ws of npm, from `TWELVEFOLD_NODE_MODULES` or installed into the folder."""
+    """The package ws of npm, from `NODE_MODULES_FOLDER` or installed into the folder."""
     node = shutil.which("node")
     missing = None if node else "no Node here; apt-get install nodejs npm"
-    modules = Path(os.environ.get("TWELVEFOLD_NODE_MODULES", folder / "node_modules"))
+    modules = Path(os.environ.get("NODE_MODULES_FOLDER", folder / "node_modules"))
     if node and not (modules / "ws").exists():
         done = subprocess.run(
             ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), "ws@8"],

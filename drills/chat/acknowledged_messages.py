@@ -147,8 +147,10 @@ class Processes:
 
     def kill(self, name: str) -> None:
         """Kill -9, as if the machine's power had gone for this process alone."""
-        self._running[name].kill()
-        self._running[name].wait()
+        process = self._running.pop(name)
+        process.kill()
+        process.wait()
+        _close(process)
 
     def stop(self) -> None:
         """End all."""
@@ -159,6 +161,13 @@ class Processes:
                 process.wait(15)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
+            _close(process)
+
+
+def _close(process: "subprocess.Popen[bytes]") -> None:
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def free_ports(count: int) -> list[int]:

@@ -60,3 +60,26 @@ def test_each_example_gives_what_the_page_shows(server, tmp_path, page):
         elif language == "text":
             assert said.strip() == text.strip()
     assert ran >= 5
+
+
+@pytest.mark.parametrize("text", [text for language, text in blocks("README.md") if language == "python"])
+def test_the_readmes_python_runs_as_written(tmp_path, text):
+    if "app = FastAPI" in text:
+        text += """
+import asyncio
+
+import httpx2
+
+
+async def visit():
+    async with lifespan(app):
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://127.0.0.1:8000") as client:
+            assert (await client.get("/go/nothing-here")).status_code == 404
+
+
+asyncio.run(visit())
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
+    )
+    assert finished.returncode == 0, finished.stderr

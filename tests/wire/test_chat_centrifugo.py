@@ -337,7 +337,7 @@ def _npm_modules() -> Path:
     if shutil.which("node") is None:
         pytest.skip("no Node here; apt-get install nodejs npm")
     place = Path(
-        os.environ.get("TWELVEFOLD_NODE_MODULES", Path(__file__).parents[2] / ".cache/node/node_modules")
+        os.environ.get("NODE_MODULES_FOLDER", Path(__file__).parents[2] / ".cache/node/node_modules")
     )
     if not (place / "centrifuge").exists():
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -81,8 +81,8 @@ def embedded_engines(config: Config) -> frozenset[str]:
 
 
 def _environment() -> dict[str, str]:
-    # Two variables say where things are and are no settings.
+    # Three variables say where things are and are no settings.
     return {name: value for name, value in os.environ.items() if name not in _PLACES}
 
 
-_PLACES = frozenset({"TWELVEFOLD_DATA", "TWELVEFOLD_CONFIG"})
+_PLACES = frozenset({"TWELVEFOLD_DATA", "TWELVEFOLD_URL", "TWELVEFOLD_API_KEY"})
