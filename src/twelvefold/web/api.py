@@ -6,7 +6,7 @@ all systems.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -28,13 +28,21 @@ class ApiRequest(Request[Any, Any, Any]):
 
     async def json(self) -> Any:
         """The decoded body. Raises as `check_json`, and `UnsupportedMediaTypeError`."""
-        kind = self.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        kind = _content_type(self.scope["headers"])
         if kind != "application/json" and not kind.endswith("+json"):
             raise UnsupportedMediaTypeError(
                 f"'{kind}' is not read here", hint="send 'Content-Type: application/json'"
             )
         check_json(await self.body())
         return await super().json()
+
+
+def _content_type(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    # Read from the scope: Litestar's own headers object costs 8 µs, and nobody else asks for it.
+    for name, value in headers:
+        if name == b"content-type":
+            return value.partition(b";")[0].strip().lower().decode("latin-1")
+    return "application/json"
 
 
 def build_api(routers: Sequence[Router], *, version: str, title: str = "Twelvefold") -> Litestar:

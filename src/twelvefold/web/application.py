@@ -20,11 +20,12 @@ from twelvefold.kernel.tenancy import Principal
 from twelvefold.web.api import build_api, methods_of
 from twelvefold.web.asgi_sockets import AsgiSocket
 from twelvefold.web.description import STYLE, describe, page
+from twelvefold.web.exchange import Deadlines, Exchange
 from twelvefold.web.frames import POLICY_VIOLATION
 from twelvefold.web.guard import SAFE_METHODS, Gate, Guard, RequestFacts, require
 from twelvefold.web.hub import Hub
 from twelvefold.web.mount import AsgiApp, Mount
-from twelvefold.web.problem import as_error, problem_response, request_id_from
+from twelvefold.web.problem import DeadlineExceededError, as_error, problem_response, request_id_from
 from twelvefold.web.proxies import client_of
 from twelvefold.web.socket_routes import Accepted, SocketRoute, SocketRoutes, handshake_of
 from twelvefold.web.static import POLICY, SECURITY_HEADERS, StaticFiles
@@ -34,7 +35,6 @@ log = structlog.get_logger("web")
 Readiness = Callable[[], Awaitable[Mapping[str, str | None]]]
 """Engine name to what is wrong with it; None where it answers."""
 
-_FIRST_ERROR: Final = 400
 _JSON: Final = (b"content-type", b"application/json")
 
 
@@ -94,6 +94,7 @@ class Application:
         self._metrics = metrics
         self._readiness = readiness
         self._request_seconds = request_seconds
+        self._deadlines = Deadlines(request_seconds)
         self._trusted_proxies = trusted_proxies
         self.api: Litestar = build_api(
             [*routers, *(router for mount in mounts for router in mount.routers)], version=version
@@ -138,31 +139,34 @@ class Application:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         system, app = self._find(scope["path"])
-        answer = _Answer(send, request_id, self._request_seconds, is_bare=app in self._roots)
+        exchange = Exchange(send, request_id, is_bare=app in self._roots)
         loop = asyncio.get_running_loop()
         began = loop.time()
+        deadlines = self._deadlines
+        deadlines.begin(exchange, loop, began)
+        if scope["method"] not in SAFE_METHODS:
+            receive = exchange.hearing(receive, deadlines.seconds)
         try:
-            async with asyncio.timeout(self._request_seconds) as deadline:
-                answer.deadline = deadline
-                await app(
-                    scope, receive if scope["method"] in SAFE_METHODS else answer.hearing(receive), answer
-                )
+            await app(scope, receive, exchange)
+        except asyncio.CancelledError:
+            if not deadlines.is_ours(exchange):
+                raise
+            await self._fail(DeadlineExceededError(), exchange, scope)
         except Exception as cause:  # noqa: BLE001  # the last door: whatever it is becomes an answer
-            answer.deadline = None
-            if answer.is_gone:
-                return
-            await self._fail(cause, answer, scope)
+            if not exchange.is_gone:
+                await self._fail(cause, exchange, scope)
         finally:
-            self._observer.finished(system, loop.time() - began, answer.status)
+            deadlines.end(exchange)
+            self._observer.finished(system, loop.time() - began, exchange.status)
 
-    async def _fail(self, cause: Exception, answer: "_Answer", scope: dict[str, Any]) -> None:
+    async def _fail(self, cause: Exception, exchange: Exchange, scope: dict[str, Any]) -> None:
         request_id = scope["state"]["request_id"]
         error = as_error(cause, request_id)
-        if answer.status:
+        if exchange.status:
             # Too late for a status: the missing end of the body tells the client.
             log.error("web.response.broken", request_id=request_id, exc_info=cause)
             raise cause
-        await problem_response(error, scope)(scope, None, answer)
+        await problem_response(error, scope)(scope, None, exchange)
 
     def _find(self, path: str) -> tuple[str, AsgiApp]:
         """Which system's request this is, and who answers it."""
@@ -179,7 +183,7 @@ class Application:
 
     # -- /v1 ------------------------------------------------------------------------------------
 
-    async def _api(self, scope: dict[str, Any], receive: Any, send: "_Answer") -> None:
+    async def _api(self, scope: dict[str, Any], receive: Any, send: Exchange) -> None:
         if b"%00" in scope.get("raw_path", b"") or b"%00" in scope["query_string"]:
             raise MalformedRequestError("the address contains a NUL character")
         if scope["method"] == "OPTIONS":
@@ -273,50 +277,6 @@ class Application:
 
     async def _send_style(self, scope: dict[str, Any], _receive: Any, send: Any) -> None:
         await reply(scope, send, 200, STYLE.encode(), [(b"content-type", b"text/css; charset=utf-8")])
-
-
-class _Answer:
-    """ASGI's `send`, with the request id and security headers added, and the deadline lifted at its start."""
-
-    __slots__ = ("_request_id", "_seconds", "_send", "deadline", "headers", "is_bare", "is_gone", "status")
-
-    def __init__(self, send: Any, request_id: str, seconds: float, *, is_bare: bool) -> None:
-        self._send = send
-        self._request_id = request_id.encode()
-        self._seconds = seconds
-        self.is_bare = is_bare
-        self.is_gone = False
-        """Nobody will read the rest."""
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.status = 0
-        self.deadline: asyncio.Timeout | None = None
-
-    async def __call__(self, message: dict[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            headers = [*message.get("headers", ()), *self.headers]
-            # A hot answer of the root is the same from the lane, which knows no request ids.
-            if not self.is_bare or self.status >= _FIRST_ERROR:
-                headers.append((b"x-request-id", self._request_id))
-            message["headers"] = headers
-            if self.deadline is not None:
-                self.deadline.reschedule(None)
-        try:
-            await self._send(message)
-        except OSError:
-            self.is_gone = True
-            raise
-
-    def hearing(self, receive: Any) -> Any:
-        """ASGI's `receive`; the deadline counts from the last byte of the body."""
-
-        async def heard() -> Any:
-            message = await receive()
-            if self.deadline is not None and not self.status:
-                self.deadline.reschedule(asyncio.get_running_loop().time() + self._seconds)
-            return message
-
-        return heard
 
 
 async def reply(

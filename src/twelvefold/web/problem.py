@@ -6,6 +6,7 @@ error (the parser, the dispatcher, Litestar, a mounted app) passes through here.
 """
 
 import http
+import itertools
 import math
 import re
 import secrets
@@ -35,6 +36,8 @@ log = structlog.get_logger("web")
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
+_PROCESS = secrets.token_hex(4)
+_numbers = itertools.count(secrets.randbelow(1 << 24))
 _PLACE = re.compile(r"`(?:key in )?\$\.?([^`]*)`$")
 _MISSING = re.compile(r"missing required field `([^`]*)`")
 _RESERVED = frozenset({"type", "title", "status", "detail", "code", "field", "hint", "request_id"})
@@ -244,4 +247,4 @@ def request_id_from(headers: list[tuple[bytes, bytes]]) -> str:
             if REQUEST_ID.fullmatch(text):
                 return text
             break
-    return secrets.token_hex(8)
+    return f"{_PROCESS}{next(_numbers):08x}"

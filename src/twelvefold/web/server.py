@@ -158,6 +158,8 @@ class Server:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=1)
+        for _ in range(2):  # aborted transports close in the next turn
+            await asyncio.sleep(0)
 
     async def _sweep(self, hall: FastHall) -> None:
         while True:

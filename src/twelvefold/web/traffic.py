@@ -189,10 +189,10 @@ class Traffic:
     # -- sharing --------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Share what happened, once a second, for as long as the process serves."""
+        """Share what happened, once a second, for as long as the process serves; at first, that it is there."""
         while True:
-            await asyncio.sleep(1)
             await self.tick()
+            await asyncio.sleep(1)
 
     async def tick(self) -> None:
         """Close a second: note it here, and tell the others."""
