@@ -32,7 +32,11 @@ def up(
     platform = Up(data_folder(data), loaded, systems, _note)
     if not json:
         print("starting …", file=sys.stderr)  # noqa: T201
-    started = platform.start()
+    try:
+        started = platform.start()
+    except KeyboardInterrupt:
+        print("ended while starting; nothing runs", file=sys.stderr)  # noqa: T201
+        return
     try:
         if json:
             print(json_module.dumps(msgspec.to_builtins(started)), flush=True)  # noqa: T201

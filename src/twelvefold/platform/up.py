@@ -71,15 +71,32 @@ class Up:
         self._supervisor: Supervisor | None = None
         self._keepers: list[Keeper] = []
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._starting = False
 
     def start(self) -> Started:
-        """Start everything. Raises a `TwelvefoldError` in one sentence; then nothing runs."""
+        """Start everything. Raises a `TwelvefoldError` in one sentence; then nothing runs.
+
+        From here on SIGTERM and SIGINT end it in order: while it starts as a `KeyboardInterrupt`,
+        later through `wait`.
+        """
         _raise_file_limit()
+        self._starting = True
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
         try:
-            return self._start()
+            started = self._start()
+            self._starting = False
         except BaseException:
+            self._starting = False
             self.stop()
             raise
+        return started
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        self._signals.put(number)
+        if self._starting:
+            self._starting = False  # a second one must not break off the stopping
+            raise KeyboardInterrupt
 
     def _start(self) -> Started:
         server = self._config.server
@@ -134,8 +151,6 @@ class Up:
 
     def wait(self) -> None:
         """Return when SIGTERM or SIGINT comes."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda got, _: self._signals.put(got))
         self._signals.get()
 
     def stop(self) -> None:
