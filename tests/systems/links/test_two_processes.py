@@ -49,9 +49,12 @@ def settles(connections, code, wanted):
 
 
 def test_both_processes_answer(pair, connections):
-    page = httpx2.get(f"{pair.url}/metrics").text
-    assert 'process="web-0"' in page
-    assert 'process="web-1"' in page
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while True:  # each tells the others of itself once a second
+        page = httpx2.get(f"{pair.url}/metrics").text
+        if 'process="web-0"' in page and 'process="web-1"' in page:
+            return
+        assert time.monotonic() < deadline
 
 
 def test_an_edit_an_end_and_a_return_reach_every_process(pair, connections):

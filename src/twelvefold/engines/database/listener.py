@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import structlog
 
-from twelvefold.kernel.errors import TwelvefoldError
 from twelvefold.kernel.retry import Backoff
 
 RECONNECT = Backoff(first_seconds=0.05, cap_seconds=0.05)
@@ -100,7 +99,7 @@ class Listener:
                 try:
                     await self._attach()
                     break
-                except (TwelvefoldError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                except Exception as error:  # noqa: BLE001  (a listener that ended would leave caches stale for good)
                     _log.debug("database.listen.retried", channel=self._channel, reason=str(error))
                 await asyncio.sleep(delay)
 
@@ -115,7 +114,7 @@ class Listener:
                 return
             try:
                 await connection.execute("SELECT 1", timeout=PROBE_DEADLINE_SECONDS)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            except Exception:  # noqa: BLE001  (whatever it was, connect anew)
                 return
 
     def _received(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:

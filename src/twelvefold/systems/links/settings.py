@@ -14,7 +14,7 @@ class LinksSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`counter` never collides; `hash` gives the same URL the same code (the handbook's two ways)."""
     code_block: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
     """Counters leased at a time; a crash skips at most so many."""
-    near_cache_entries: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 200_000
+    near_cache_entries: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 400_000
     """Codes remembered in each process, about 0.5 KB each; 0 switches the near-cache off."""
     tombstone_days: Annotated[int, msgspec.Meta(ge=0)] = 30
     """How long an ended code answers 410 before it is free again."""
