@@ -45,8 +45,18 @@ def _content_type(headers: Iterable[tuple[bytes, bytes]]) -> str:
     return "application/json"
 
 
-def build_api(routers: Sequence[Router], *, version: str, title: str = "Twelvefold") -> Litestar:
-    """One Litestar application over all systems' routers."""
+def build_api(
+    routers: Sequence[Router],
+    *,
+    version: str,
+    title: str = "Twelvefold",
+    max_body_bytes: int = 10 * 1024 * 1024,
+) -> Litestar:
+    """One Litestar application over all systems' routers.
+
+    `max_body_bytes` is the largest that any of them takes; our own connections bound bodies by path
+    before, other ASGI servers do not.
+    """
     return Litestar(
         route_handlers=list(routers),
         request_class=ApiRequest,
@@ -62,7 +72,7 @@ def build_api(routers: Sequence[Router], *, version: str, title: str = "Twelvefo
             security=[{"key": []}],
         ),
         logging_config=None,
-        request_max_body_size=None,  # the connection bounds bodies, by path
+        request_max_body_size=max_body_bytes,
     )
 
 

@@ -66,6 +66,7 @@ class Application:
         console: the folder of the built console.
         version: for the API's description.
         request_seconds: how long a response may take to begin.
+        max_body_bytes: the largest body, where a mount does not say otherwise and no server of ours did.
         trusted_proxies: how many proxies of ours may be believed about the client's address.
     """
 
@@ -85,6 +86,7 @@ class Application:
         version: str = "",
         request_seconds: float = 30.0,
         trusted_proxies: int = 0,
+        max_body_bytes: int = 10 * 1024 * 1024,
     ) -> None:
         self._guard = guard
         self._hub = hub
@@ -97,7 +99,11 @@ class Application:
         self._deadlines = Deadlines(request_seconds)
         self._trusted_proxies = trusted_proxies
         self.api: Litestar = build_api(
-            [*routers, *(router for mount in mounts for router in mount.routers)], version=version
+            [*routers, *(router for mount in mounts for router in mount.routers)],
+            version=version,
+            max_body_bytes=max(
+                max_body_bytes, *(limit for mount in mounts for limit in mount.body_limits.values()), 0
+            ),
         )
         self._systems = {
             segment: mount.name for mount in mounts for segment in (mount.segments or (mount.name,))

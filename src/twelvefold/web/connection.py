@@ -12,7 +12,6 @@ import urllib.parse
 from typing import Any, Final
 
 import httptools
-import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from twelvefold.kernel.errors import MalformedRequestError, OverloadedError, TwelvefoldError
@@ -27,8 +26,6 @@ from twelvefold.web.problem import (
     request_id_from,
 )
 from twelvefold.web.sockets import WebSocket
-
-log = structlog.get_logger("web")
 
 BETWEEN: Final = 0
 HEAD: Final = 1

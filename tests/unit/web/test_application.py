@@ -356,6 +356,14 @@ async def test_the_gate_is_asked_for_each_api_request_and_its_headers_are_sent_e
     assert gate.asked == [(1, "GET", "/v1/things", "192.0.2.1"), (None, "GET", "/v1/things", "192.0.2.1")]
 
 
+async def test_bodies_are_bounded_on_other_servers_too(make):
+    app = make(max_body_bytes=1000)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://test") as client:
+        body = b'{"name":"' + b"a" * 2000 + b'"}'
+        response = await client.post("/v1/things", content=body, headers={"content-type": "application/json"})
+    problem_in(response, 413, "too_large")
+
+
 async def test_the_description_is_openapi_3_1(ask):
     described = (await ask("GET", "/openapi.json")).json()
     assert described["openapi"].startswith("3.1")
