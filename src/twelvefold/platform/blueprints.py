@@ -48,6 +48,7 @@ def blueprint_routes(blueprints: Sequence[Blueprint], base_url: str) -> Router:
 
 def _view(blueprint: Blueprint, base_url: str) -> BlueprintView:
     values = blueprint.estimate.values()
+    ws_url = base_url.replace("http", "ws", 1)
     units = {line.name: line.unit for line in blueprint.estimate.lines}
     return BlueprintView(
         name=blueprint.name,
@@ -61,7 +62,10 @@ def _view(blueprint: Blueprint, base_url: str) -> BlueprintView:
         guarantees=blueprint.guarantees,
         trade_offs=blueprint.trade_offs,
         connect=tuple(
-            Connect(client=recipe.client, how=recipe.how.format(base_url=base_url, api_key="YOUR_KEY"))
+            Connect(
+                client=recipe.client,
+                how=recipe.how.format(base_url=base_url, ws_url=ws_url, api_key="YOUR_KEY"),
+            )
             for recipe in blueprint.connect
         ),
     )

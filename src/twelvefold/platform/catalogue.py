@@ -36,6 +36,7 @@ CATALOGUE = (
         title="Chat",
         group="talk",
         promise="Acknowledged means on disk, and everyone sees one order.",
+        built=True,
     ),
     Entry(
         name="collab",

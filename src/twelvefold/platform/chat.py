@@ -142,6 +142,9 @@ class ChatSystem(Chat):
             return self
         raise AssertionError("unreachable")
 
+    async def listen(self) -> None:
+        """Nothing to open: its sockets are the web server's."""
+
     async def close(self) -> None:
         """Store what was taken, and let go."""
         await self._stack.aclose()

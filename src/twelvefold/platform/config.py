@@ -9,6 +9,7 @@ import msgspec
 from twelvefold.kernel import config as kernel_config
 from twelvefold.kernel.config import Loaded
 from twelvefold.kernel.errors import ConfigurationError
+from twelvefold.systems.chat.settings import ChatSettings
 from twelvefold.systems.limiter.settings import LimiterSettings
 from twelvefold.systems.links.settings import LinksSettings
 from twelvefold.web.settings import ServerConfig
@@ -56,6 +57,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     logging: LoggingSettings = LoggingSettings()
     links: LinksSettings = LinksSettings()
     limiter: LimiterSettings = LimiterSettings()
+    chat: ChatSettings = ChatSettings()
 
 
 SERVER_ENGINES = ("database", "valkey", "cache", "log")

@@ -16,11 +16,12 @@ from twelvefold.engines.embedded.secret_files import Secrets
 from twelvefold.kernel.blueprint import Blueprint
 from twelvefold.kernel.clock import Clock
 from twelvefold.platform.catalogue import SYSTEMS
+from twelvefold.platform.chat import ChatSystem
 from twelvefold.platform.config import Config
 from twelvefold.platform.engines import Engines
 from twelvefold.platform.limiter import LimiterSystem
 from twelvefold.platform.links import LinksSystem
-from twelvefold.platform.places import LINKS_SECRET, OWNER_KEY
+from twelvefold.platform.places import CHAT_SECRET, LINKS_SECRET, OWNER_KEY
 from twelvefold.web.access import Access, key_from_seed
 from twelvefold.web.access.store import AccessStore
 from twelvefold.web.guard import Gate, Guard
@@ -93,6 +94,13 @@ class Instance:
         assert isinstance(system, LinksSystem)
         return system
 
+    @property
+    def chat(self) -> ChatSystem:
+        """Conversations. Raises `KeyError` where they do not run."""
+        system = self.systems["chat"]
+        assert isinstance(system, ChatSystem)
+        return system
+
     @classmethod
     async def open(
         cls,
@@ -153,6 +161,21 @@ class Instance:
                 stack.push_async_callback(limiter.close)
                 opened["limiter"] = limiter
                 gate = limiter.gate
+            if "chat" in systems:
+                chat = await ChatSystem.open(
+                    database=engines.database,
+                    valkey=engines.valkey,
+                    blobs=engines.blobs,
+                    ids=engines.ids,
+                    settings=config.chat,
+                    clock=clock,
+                    secret=secrets.get(CHAT_SECRET),
+                    hub=hub,
+                    verifier=access,
+                    server=name,
+                )
+                stack.push_async_callback(chat.close)
+                opened["chat"] = chat
             return cls(
                 engines=engines,
                 access=access,

@@ -28,11 +28,13 @@ class Platform:
 
     Attributes:
         links: short links; `links.asgi` is an ASGI app to mount.
+        chat: conversations.
     """
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
         self.links = instance.links
+        self.chat = instance.chat
         self.access = instance.access
 
     @classmethod

@@ -10,6 +10,8 @@ from twelvefold.web.access.rules import key_from_seed
 OWNER_KEY = "owner_key"
 LINKS_SECRET = "links_codes"  # noqa: S105 - the name of a file
 """Orders the codes; whoever loses it must not make links under the same counter again."""
+CHAT_SECRET = "chat_tokens"  # noqa: S105 - the name of a file
+"""Signs user tokens and media links, and is what the WebPush key is made of."""
 
 
 def data_folder(named: Path | None) -> Path:

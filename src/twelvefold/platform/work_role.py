@@ -7,10 +7,10 @@ from typing import Any
 
 from twelvefold.engines.embedded.secret_files import Secrets
 from twelvefold.kernel.clock import Clock, SystemClock
-from twelvefold.platform import limiter, links
+from twelvefold.platform import chat, limiter, links
 from twelvefold.platform.config import Config
 from twelvefold.platform.engines import Engines
-from twelvefold.platform.places import LINKS_SECRET
+from twelvefold.platform.places import CHAT_SECRET, LINKS_SECRET
 from twelvefold.platform.runtime import Runtime
 from twelvefold.web.traffic import Traffic
 
@@ -65,6 +65,17 @@ async def run_workers(
         )
     if "limiter" in systems:
         workers.append(limiter.work(engines, settings=config.limiter, clock=clock))
+    if "chat" in systems:
+        workers.append(
+            chat.work(
+                database=engines.database,
+                valkey=engines.valkey,
+                blobs=engines.blobs,
+                settings=config.chat,
+                clock=clock,
+                secret=secrets.get(CHAT_SECRET),
+            )
+        )
     async with asyncio.TaskGroup() as group:
         for worker in workers:
             group.create_task(worker)
