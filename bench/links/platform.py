@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -93,7 +94,8 @@ class Platform:
                         raise RuntimeError("the server closed a connection that was in use")
                     answers += received
                 if answers.count(b"HTTP/1.1 302") != len(part):
-                    raise RuntimeError(f"not all codes are redirected: {answers[:200]!r}")
+                    at = next(m.start() for m in re.finditer(rb"HTTP/1.1 (?!302)", answers))
+                    raise RuntimeError(f"not all codes are redirected: {answers[at : at + 400]!r}")
 
     def link_ids(self, count: int) -> list[int]:
         """The ids of `count` links."""

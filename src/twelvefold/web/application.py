@@ -183,7 +183,10 @@ class Application:
         if path.startswith("/console/") and self._console is not None:
             return "platform", self._console
         for prefix, name, root in self._prefixes:
-            if path.startswith(prefix):
+            # Whole segments: `/api` is not the beginning of the short link `/apiQ3x`.
+            if path.startswith(prefix) and (
+                prefix[-1] == "/" or path[len(prefix) : len(prefix) + 1] in ("", "/")
+            ):
                 return name, root
         return "platform", _not_found
 

@@ -55,34 +55,6 @@ if _PROBE.removeprefix(b"q") is not _PROBE or _PROBE.removesuffix(b"q") is not _
     raise ImportError("the fast lane needs an interpreter whose bytes give themselves back uncut")
 
 
-class _Waiting:
-    """An answer that is being made. It outlives the connection safely: whoever is late writes nowhere."""
-
-    __slots__ = ("began", "connection", "early", "request")
-
-    def __init__(self, connection: "FastLaneProtocol", request: bytes) -> None:
-        self.connection: FastLaneProtocol | None = connection
-        self.request = request
-        self.began = perf_counter()
-        self.early: bytes | None = None
-
-    def done(self, response: bytes | None) -> None:
-        connection, self.connection = self.connection, None
-        if connection is None:
-            return
-        if connection.waiting is not self:  # `start` has not returned yet
-            self.early = response
-            return
-        connection.waiting = None
-        connection.hall.timings.awaited[bucket_of(perf_counter() - self.began)] += 1
-        try:
-            connection.answered(response, self.request)
-        except Exception:
-            # The caller is often a shared engine connection, which must not suffer for one client.
-            log.exception("web.fast_lane.failed")
-            connection.transport.abort()
-
-
 class _Timed:
     """Stands in for a connection's known tails, or its answer, for one answer, and takes the time."""
 
@@ -114,15 +86,18 @@ class FastLaneProtocol(HttpConnection):
     """See the module."""
 
     __slots__ = (
-        "_answer", "_client", "_context", "_contexts", "_hot", "_known_head", "_known_length", "_known_tail",
-        "_partial", "_tail", "_write", "waiting",
+        "_answer", "_began", "_client", "_context", "_contexts", "_done", "_early", "_hot", "_known_head",
+        "_known_length", "_known_tail", "_partial", "_tail", "_waiting", "_write",
     )  # fmt: skip
 
     hall: FastHall
 
     def __init__(self, hall: FastHall) -> None:
         super().__init__(hall)
-        self.waiting: _Waiting | None = None
+        self._waiting: bytes | None = None
+        self._began = 0.0
+        self._early: bytes | object | None = _NOT_YET
+        self._done: Callable[[bytes | None], None] = self._take
         self._partial = b""
         self._context: LaneContext | None = None
         self._contexts: KnownTails = _NO_TAILS
@@ -169,6 +144,8 @@ class FastLaneProtocol(HttpConnection):
                     write(response)
                     self.heard = True
                     return
+                if _SEGMENT.fullmatch(segment) and self._begin(segment, data):
+                    return
         self._receive(data)
 
     def connection_made(self, transport: Any) -> None:
@@ -180,10 +157,13 @@ class FastLaneProtocol(HttpConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """Whoever still makes an answer for this client makes it for nobody."""
         self._disarm()
-        if self.waiting is not None:
-            self.waiting.connection = None
-            self.waiting = None
+        self._waiting = None
+        self._done = _too_late  # it was our own method, which would keep us alive
         super().connection_lost(exc)
+
+    def _hand_over(self, rest: bytes) -> None:
+        self._done = _too_late
+        super()._hand_over(rest)
 
     def pause_writing(self) -> None:
         """The client does not read what it asked for; the hot path would fill our memory."""
@@ -197,13 +177,13 @@ class FastLaneProtocol(HttpConnection):
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's signature, not uvicorn's
         """A client that has said its last word still gets the answer being made."""
-        if self.waiting is not None:
+        if self._waiting is not None:
             self._ended = True
             return True
         return super().eof_received()
 
     def _nothing_in_flight(self) -> bool:
-        return self.waiting is None and super()._nothing_in_flight()
+        return self._waiting is None and super()._nothing_in_flight()
 
     def time_next(self) -> bool:
         """Time the next hot answer, from its look-up to its last byte; False if none is to be expected."""
@@ -242,7 +222,7 @@ class FastLaneProtocol(HttpConnection):
         if self._partial:
             data = self._partial + data
             self._partial = b""
-        if self._held or self.waiting is not None or self._deaf:
+        if self._held or self._waiting is not None or self._deaf:
             self._hold(data)
             return
         start = 0
@@ -293,7 +273,7 @@ class FastLaneProtocol(HttpConnection):
         return len(data)
 
     def _free(self) -> bool:
-        return self.waiting is None and not self._partial and not self.flow.write_paused
+        return self._waiting is None and not self._partial and not self.flow.write_paused
 
     def _ask(self, data: bytes, start: int, end: int) -> bytes | None:
         """The response; b"" while it is being made; None for the ordinary path."""
@@ -305,8 +285,8 @@ class FastLaneProtocol(HttpConnection):
         response = context.answer(segment)
         if response is not None or not _SEGMENT.fullmatch(segment):
             return response
-        waiting = _Waiting(self, data[start:end])
-        return self._wait_for(waiting) if context.start(segment, waiting.done) else None
+        self._began = perf_counter()
+        return self._wait_for(data[start:end]) if context.start(segment, self._done) else None
 
     def _ask_body(self, data: bytes, start: int, end: int) -> tuple[bytes | None, int]:
         """As `_ask`, for a request with a body; also where the request ends."""
@@ -324,26 +304,71 @@ class FastLaneProtocol(HttpConnection):
         response = lane.answer(head, body, self._client)
         if response is not None:
             return response, body_end
-        waiting = _Waiting(self, data[start:body_end])
-        started = lane.start(head, body, self._client, waiting.done)
-        return (self._wait_for(waiting) if started else None), body_end
+        self._began = perf_counter()
+        started = lane.start(head, body, self._client, self._done)
+        return (self._wait_for(data[start:body_end]) if started else None), body_end
 
-    def _wait_for(self, waiting: _Waiting) -> bytes | None:
-        if waiting.connection is None:
-            return waiting.early
-        self.waiting = waiting
+    # -- an answer that is being made: one at a time ---------------------------------------------
+
+    def _begin(self, segment: bytes, request: bytes) -> bool:
+        """Begin to make what the armed context does not have at hand; `request` is one and whole."""
+        assert self._context is not None
+        self._began = perf_counter()
+        if not self._context.start(segment, self._done):
+            return False
+        self.heard = True
+        response = self._wait_for(request)
+        if response is None:
+            return False
+        if response:
+            self._write(response)
+        return True
+
+    def _wait_for(self, request: bytes) -> bytes | None:
+        """b"" from now on until `_take`; or what `_take` got already."""
+        early, self._early = self._early, _NOT_YET
+        if early is not _NOT_YET:
+            return early  # type: ignore[return-value]  # the sentinel is the only other object
+        self._waiting = request
         self._disarm()
         return b""
 
-    def answered(self, response: bytes | None, request: bytes) -> None:
-        """The answer that was being made is here: write it, then go on with what was held back."""
-        if self._lost or self.transport.is_closing():
+    def _take(self, response: bytes | None) -> None:
+        """The lane's `done`: write the answer, then go on with what was held back."""
+        if self._lost:
             return
-        if response is None:
-            self._feed(request)
-        else:
-            self._write(response)
-        self._go_on()
+        request, self._waiting = self._waiting, None
+        if request is None:  # `start` has not returned yet
+            self._early = response
+            return
+        self.hall.timings.awaited[bucket_of(perf_counter() - self._began)] += 1
+        try:
+            if response is not None and self._may_stay_armed():
+                self._write(response)
+                self._arm()
+            elif not self.transport.is_closing():
+                if response is None:
+                    self._feed(request)
+                else:
+                    self._write(response)
+                self._go_on()
+        except Exception:
+            # The caller is often a shared engine connection, which must not suffer for one client.
+            log.exception("web.fast_lane.failed")
+            self.transport.abort()
+
+    def _may_stay_armed(self) -> bool:
+        """Whether nothing came up while the answer was made."""
+        return not (
+            self._held
+            or self._partial
+            or self._ended
+            or self._deaf
+            or self._context is None
+            or self.hall.draining
+            or self.flow.write_paused
+            or self.transport.is_closing()
+        )
 
     def _context_for(self, tail: bytes) -> LaneContext | None:
         if tail == self._known_tail:
@@ -371,6 +396,13 @@ class FastLaneProtocol(HttpConnection):
 
 
 _NO_TAILS: Final = KnownTails()
+
+
+_NOT_YET: Final = object()
+
+
+def _too_late(_: bytes | None) -> None:
+    """Takes what nobody waits for any more."""
 
 
 def _nothing(_: bytes) -> bytes | None:

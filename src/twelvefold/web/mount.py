@@ -22,7 +22,8 @@ class Mount:
         segments: the path segments below `/v1` that belong to this system, for counting.
         sockets: WebSocket endpoints, anywhere.
         root: ASGI app for addresses outside `/v1`.
-        root_prefixes: which addresses `root` gets (`/yourls-api.php`); `/` means all that nobody else has.
+        root_prefixes: which addresses `root` gets (`/yourls-api.php`); whole segments. `/` means
+            all that nobody else has.
         lane: hot `GET /segment` requests; one system may have it.
         body_lanes: other hot requests, by `(method, path)`.
         body_limits: path prefix to the largest body in bytes, where the server's default does not fit.

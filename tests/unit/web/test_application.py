@@ -439,3 +439,30 @@ async def test_head_of_an_api_address_is_get_without_the_body(make, serve, conne
     status, headers, _ = await client.response(head=True)
     assert (status, headers["content-length"]) == (200, "11")
     assert (await client.response())[2] == b'{"limit":3}'
+
+
+@pytest.mark.parametrize(
+    ("path", "answers"),
+    [
+        ("/api", "api"),
+        ("/api/publish", "api"),
+        ("/apiQ3x", "links"),
+        ("/api-", "links"),
+        ("/anything", "links"),
+    ],
+)
+async def test_an_address_at_the_root_belongs_to_a_system_by_whole_segments(path, answers):
+    def app(name):
+        async def answer(_scope, _receive, send):
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": name.encode()})
+
+        return answer
+
+    mounts = [
+        Mount(name="links", root=app("links"), root_prefixes=("/",)),
+        Mount(name="chat", root=app("api"), root_prefixes=("/api",)),
+    ]
+    transport = httpx2.ASGITransport(app=Application(mounts))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.get(path)).text == answers

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from time import time
 from typing import Any
 
-from twelvefold.systems.links.rules import life
 from twelvefold.systems.links.service.near_cache import NearCache, Space
 from twelvefold.systems.links.service.redirects import Click
 from twelvefold.systems.links.service.resolver import Resolver
-from twelvefold.systems.links.store.cache import DestinationCache
+from twelvefold.systems.links.store.cache import DestinationCache, read_plain
 
 
 class LaneContext:
@@ -82,24 +81,21 @@ class RedirectLane:
     ) -> bool:
         """Ask Valkey; `done` gets the response, or None for the ordinary path."""
         near = self.near
-        entry = near.get(space, code)
-        if entry is not None or near.is_missing(space, code) or not self._cache.connected:
+        if near.get(space, code) is not None or near.is_missing(space, code) or not self._cache.connected:
             return False
         ticket = near.ticket()
 
         def got(value: Any) -> None:
-            if not isinstance(value, bytes) or value[16:17] != b"P":
-                done(None)
-                return
+            plain = read_plain(value)
             now = time()
-            expires_ms = int(value[36:51])
-            if expires_ms and now * 1000 >= expires_ms:
+            if plain is None or now >= plain[1]:
                 done(None)
                 return
             self.answered_by_valkey += 1
-            near.put_plain(space, code, value, ticket)
-            self.record((now, int(value[17:36]), context))
-            done(life.redirect_bytes(int(value[51:54]), value[54:]))
+            if near.enabled:
+                near.put_plain(space, code, value, ticket)
+            self.record((now, plain[0], context))
+            done(plain[2])
 
         self._cache.get_with(got, space.domain_id, code)
         return True

@@ -10,12 +10,11 @@ from collections.abc import Callable
 
 from twelvefold.systems.links.contracts import Destination
 from twelvefold.systems.links.rules import life
-from twelvefold.systems.links.store.cache import decode
+from twelvefold.systems.links.store.cache import NEVER, decode
 
 Entry = tuple[bytes | None, int, float, Destination]
 """`(answer or None, link id, moment of expiry in seconds, destination)`"""
 
-NEVER = float("inf")
 MISSING_SECONDS = 5.0
 FLOOR_SECONDS = 60.0
 

@@ -26,6 +26,11 @@ FLOOR_MS = 60_000
 WRITE_DEADLINE_SECONDS = 0.05
 """A writer holds a row lock while it raises a floor; later than this, the epoch is cheaper."""
 
+NEVER = float("inf")
+_PLAIN = ord("P")
+_PLAIN_HEAD = 54
+_NO_EXPIRY = b"0" * 15
+
 _decoder = msgspec.msgpack.Decoder(Destination)
 _encoder = msgspec.msgpack.Encoder()
 
@@ -64,6 +69,18 @@ def decode(value: bytes) -> Destination | None:
     return None
 
 
+def read_plain(value: object) -> tuple[int, float, bytes] | None:
+    """`(link id, moment of expiry in seconds, the whole answer)` of a plain redirect; None for all else."""
+    if type(value) is not bytes or len(value) < _PLAIN_HEAD or value[16] != _PLAIN:
+        return None
+    expires = value[36:51]
+    return (
+        int(value[17:36]),
+        NEVER if expires == _NO_EXPIRY else int(expires) / 1000,
+        life.redirect_bytes(int(value[51:54]), value[54:]),
+    )
+
+
 class DestinationCache:
     """Destinations by domain and code."""
 
@@ -72,7 +89,19 @@ class DestinationCache:
         scripts = files("twelvefold.systems.links") / "scripts"
         self._fill = valkey.script((scripts / "fill.lua").read_text(), keys=1)
         self._raise_floor = valkey.script((scripts / "raise_floor.lua").read_text(), keys=1)
-        self.epoch = 0
+        self._prefixes: dict[int, bytes] = {}
+        self._epoch = 0
+
+    @property
+    def epoch(self) -> int:
+        """The generation of keys; the database counts it."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._prefixes.clear()
 
     @property
     def connected(self) -> bool:
@@ -81,7 +110,13 @@ class DestinationCache:
 
     def key(self, domain_id: int, folded: str) -> bytes:
         """The code's key in this epoch."""
-        return b"l:%d:%d:%b" % (self.epoch, domain_id, folded.encode("utf-8", "replace"))
+        return self._prefix(domain_id) + folded.encode("utf-8", "replace")
+
+    def _prefix(self, domain_id: int) -> bytes:
+        prefix = self._prefixes.get(domain_id)
+        if prefix is None:
+            prefix = self._prefixes[domain_id] = b"l:%d:%d:" % (self._epoch, domain_id)
+        return prefix
 
     async def get(self, domain_id: int, folded: str) -> Destination | None:
         """What is remembered of a code. Raises `EngineUnavailableError` when the cache is away."""
@@ -90,7 +125,7 @@ class DestinationCache:
 
     def get_with(self, callback: Callable[[Any], None], domain_id: int, code: bytes) -> None:
         """Ask for a code's value without awaiting; `callback` gets the bytes, None or an exception."""
-        self._valkey.send_with(callback, b"GET", b"l:%d:%d:%b" % (self.epoch, domain_id, code))
+        self._valkey.send_with(callback, b"GET", self._prefix(domain_id) + code)
 
     async def fill(self, domain_id: int, folded: str, destination: Destination, now_ms: int) -> None:
         """Remember a destination that was read from the database, if nothing newer is known."""
