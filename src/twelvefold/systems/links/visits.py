@@ -9,6 +9,7 @@ addresses.
 import hashlib
 import ipaddress
 import re
+import socket
 from array import array
 from enum import IntEnum
 from pathlib import Path
@@ -141,6 +142,7 @@ class Addresses(dict[str, int]):
     def _start(self) -> None:
         self.clear()
         self.countries: list[str] = []
+        self._code_of: dict[str, int] = {}
         self.country_codes = array("i")
         self.digests = array("Q")
 
@@ -152,9 +154,10 @@ class Addresses(dict[str, int]):
     def __missing__(self, text: str) -> int:
         address = normal_address(text)
         country = self._source.of(address)
-        if country not in self.countries:  # a list: there are some 250
+        code = self._code_of.setdefault(country, len(self.countries))
+        if code == len(self.countries):
             self.countries.append(country)
-        self.country_codes.append(self.countries.index(country))
+        self.country_codes.append(code)
         self.digests.frombytes(hashlib.blake2b(address.encode(), digest_size=16).digest())
         self[text] = len(self.country_codes) - 1
         return len(self.country_codes) - 1
@@ -290,6 +293,14 @@ def client_address(peer: str, forwarded: bytes, trusted_hops: int) -> str:
 
 def normal_address(text: str) -> str:
     """An address without port, brackets or zone; IPv4 inside IPv6 as IPv4; "" for what is none."""
+    try:
+        socket.inet_pton(socket.AF_INET, text)  # takes only the normal form, in a thirtieth of the time
+    except (OSError, ValueError):
+        return _careful_address(text)
+    return text
+
+
+def _careful_address(text: str) -> str:
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
