@@ -24,8 +24,9 @@ from twelvefold.kernel.clock import Clock, SystemClock
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.platform.chat import ChatSystem, work
 from twelvefold.systems.chat.settings import ChatSettings
-from twelvefold.web.access import Access, key_from_seed
+from twelvefold.web.access import key_from_seed
 from twelvefold.web.access.routes import access_routes
+from twelvefold.web.access.service import Access
 from twelvefold.web.access.store import AccessStore
 from twelvefold.web.application import Application
 from twelvefold.web.guard import Guard

@@ -10,8 +10,9 @@ import pytest
 from twelvefold.engines.database import migrate
 from twelvefold.engines.valkey import Valkey
 from twelvefold.kernel.clock import ManualClock
-from twelvefold.web.access import Access, key_from_seed
+from twelvefold.web.access import key_from_seed
 from twelvefold.web.access.routes import access_routes
+from twelvefold.web.access.service import Access
 from twelvefold.web.access.store import AccessStore
 from twelvefold.web.application import Application
 from twelvefold.web.guard import SESSION_COOKIE, Guard

@@ -17,8 +17,6 @@ from twelvefold.systems.chat.blueprint import BLUEPRINT
 from twelvefold.systems.chat.compat.centrifugo.door import CentrifugoDoor
 from twelvefold.systems.chat.compat.centrifugo.server_api import ServerApi
 from twelvefold.systems.chat.push import PushService
-from twelvefold.systems.chat.push.apns import Apns, read_key
-from twelvefold.systems.chat.push.fcm import Fcm, ServiceAccount
 from twelvefold.systems.chat.push.http import HttpClient
 from twelvefold.systems.chat.push.signing import b64, key_from_secret, public_point
 from twelvefold.systems.chat.push.webpush import WebPush
@@ -236,10 +234,15 @@ def push_services(settings: ChatSettings, clock: Clock, secret: bytes) -> dict[s
         )
     }
     if settings.fcm_service_account:
+        from twelvefold.systems.chat.push.fcm import Fcm, ServiceAccount  # noqa: PLC0415 - for those who use it
+
         made["fcm"] = Fcm(
             http, ServiceAccount.read(settings.fcm_service_account), clock, url=settings.fcm_url
         )
     if settings.apns_key:
+        # HTTP/2 is 70 ms of every start, for those who use it.
+        from twelvefold.systems.chat.push.apns import Apns, read_key  # noqa: PLC0415
+
         made["apns"] = Apns(
             read_key(settings.apns_key),
             clock,

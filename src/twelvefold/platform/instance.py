@@ -22,7 +22,8 @@ from twelvefold.platform.engines import Engines
 from twelvefold.platform.limiter import LimiterSystem
 from twelvefold.platform.links import LinksSystem
 from twelvefold.platform.places import CHAT_SECRET, LINKS_SECRET, OWNER_KEY
-from twelvefold.web.access import Access, key_from_seed
+from twelvefold.web.access import key_from_seed
+from twelvefold.web.access.service import Access
 from twelvefold.web.access.store import AccessStore
 from twelvefold.web.guard import Gate, Guard
 from twelvefold.web.hub import Hub

@@ -17,8 +17,9 @@ from twelvefold.engines.valkey import Valkey
 from twelvefold.kernel.clock import SystemClock
 from twelvefold.platform.limiter import LimiterSystem
 from twelvefold.systems.limiter.settings import LimiterSettings
-from twelvefold.web.access import Access, key_from_seed
+from twelvefold.web.access import key_from_seed
 from twelvefold.web.access.routes import access_routes
+from twelvefold.web.access.service import Access
 from twelvefold.web.access.store import AccessStore
 from twelvefold.web.application import Application
 from twelvefold.web.guard import Guard

@@ -1,4 +1,9 @@
-"""Chat: conversations in one order, on disk before they are acknowledged."""
+"""Chat: conversations in one order, on disk before they are acknowledged.
+
+The service is imported on first use, so that the contracts and the settings stay cheap to import.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from twelvefold.systems.chat.contracts import (
     Conversation,
@@ -11,7 +16,9 @@ from twelvefold.systems.chat.contracts import (
     Receipt,
     Sent,
 )
-from twelvefold.systems.chat.service import Chat
+
+if TYPE_CHECKING:
+    from twelvefold.systems.chat.service import Chat
 
 __all__ = [
     "Chat",
@@ -25,3 +32,11 @@ __all__ = [
     "Receipt",
     "Sent",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Chat":
+        from twelvefold.systems.chat.service import Chat  # noqa: PLC0415
+
+        return Chat
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

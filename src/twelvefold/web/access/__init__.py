@@ -1,11 +1,9 @@
-"""Tenants, API keys and console sessions: who may ask, and for whom."""
+"""Tenants, API keys and console sessions: who may ask, and for whom. The service is in `service`, which needs a database."""
 
 from twelvefold.web.access.contracts import ApiKey, KeyInUseError, MadeKey, NewKey, SessionView, Tenant
 from twelvefold.web.access.rules import key_from_seed
-from twelvefold.web.access.service import Access
 
 __all__ = [
-    "Access",
     "ApiKey",
     "KeyInUseError",
     "MadeKey",
