@@ -102,53 +102,58 @@ def test_a_disk_that_fills_up_costs_no_acknowledged_link_and_ends_with_the_short
         assert stop_server(process) == 0
 
 
+class Customer(threading.Thread):
+    """Makes links on one connection, one after the other, until it is closed."""
+
+    def __init__(self, running, number):
+        super().__init__()
+        self._running = running
+        self._number = number
+        self.is_busy = threading.Event()
+        self.acknowledged = []
+        self.cut = []
+
+    def run(self):
+        port = int(self._running.url.rpartition(":")[2])
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            n = 0
+            while self._create(connection, f"https://example.com/{self._number}/{n}"):
+                n += 1
+                if n == 20:
+                    self.is_busy.set()
+
+    def _create(self, connection, url):
+        try:
+            connection.request("POST", "/v1/links", json.dumps({"url": url}), self._running.headers)
+            answer = connection.getresponse()
+        except (http.client.RemoteDisconnected, ConnectionError):
+            return False  # closed between two requests, before any byte of an answer
+        try:
+            told = json.loads(answer.read())
+        except (http.client.HTTPException, ValueError, OSError) as error:
+            self.cut.append(error)
+            return False
+        if answer.status != 201:
+            self.cut.append((answer.status, told))
+            return False
+        self.acknowledged.append((told["code"], url))
+        return True
+
+
 def test_told_to_end_while_busy_it_cuts_no_answer_and_keeps_what_it_acknowledged(tmp_path):
     process, running = start_server(tmp_path / "data")
-    port = int(running.url.rpartition(":")[2])
-    acknowledged = []
-    cut = []
-    busy = threading.Semaphore(0)
-
-    def create(number):
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
-            keep_creating(connection, number)
-
-    def keep_creating(connection, number):
-        for n in range(1_000_000):
-            url = f"https://example.com/{number}/{n}"
-            try:
-                connection.request("POST", "/v1/links", json.dumps({"url": url}), running.headers)
-                answer = connection.getresponse()
-            except (http.client.RemoteDisconnected, ConnectionError):
-                return  # closed between two requests, before any byte of an answer
-            try:
-                told = json.loads(answer.read())
-            except (http.client.HTTPException, ValueError, OSError) as error:
-                cut.append(error)
-                return
-            if answer.status == 201:
-                acknowledged.append((told["code"], url))
-            else:
-                cut.append((answer.status, told))
-            if n == 20:
-                busy.release()
-
-    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for _ in threads:
-        assert busy.acquire(timeout=DEADLINE_SECONDS)
+    customers = [Customer(running, number) for number in range(8)]
+    for customer in customers:
+        customer.start()
+    assert all(customer.is_busy.wait(DEADLINE_SECONDS) for customer in customers)
     assert stop_server(process) == 0
-    for thread in threads:
-        thread.join(DEADLINE_SECONDS)
-    assert cut == []
-    assert len(acknowledged) > 8 * 20
+    for customer in customers:
+        customer.join(DEADLINE_SECONDS)
+    assert [cut for customer in customers for cut in customer.cut] == []
     process, running = start_server(tmp_path / "data")
     try:
         with httpx2.Client(base_url=running.url) as client:
-            lost = [
-                code for code, url in acknowledged if client.get(f"/{code}").headers.get("location") != url
-            ]
-        assert lost == []
+            for code, url in [made for customer in customers for made in customer.acknowledged]:
+                assert client.get(f"/{code}").headers.get("location") == url
     finally:
         assert stop_server(process) == 0
