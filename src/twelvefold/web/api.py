@@ -87,8 +87,8 @@ def methods_of(api: Litestar, path: str) -> str:
     raise NotFoundError
 
 
-def check_json(body: bytes) -> None:
-    """Raise unless `body` is JSON that we can keep.
+def check_json(body: bytes, name: str = "the body") -> None:
+    """Raise unless `body` is JSON that we can keep; `name` is what errors call it.
 
     Raises:
         MalformedRequestError: not JSON, not UTF-8, or nested deeper than can be read.
@@ -99,13 +99,13 @@ def check_json(body: bytes) -> None:
             body.decode()
         _SKIM.decode(body)
     except UnicodeDecodeError as error:
-        raise MalformedRequestError(f"the body is not UTF-8 at byte {error.start}") from error
+        raise MalformedRequestError(f"{name} is not UTF-8 at byte {error.start}") from error
     except RecursionError as error:
-        raise MalformedRequestError("the body is nested too deeply") from error
+        raise MalformedRequestError(f"{name} is nested too deeply") from error
     except msgspec.DecodeError as error:
-        raise MalformedRequestError(f"the body is not JSON: {error}") from error
+        raise MalformedRequestError(f"{name} is not JSON: {error}") from error
     if b"\\u0000" in body and _NUL.search(body):
-        raise InvalidInputError("the body contains a NUL character, which cannot be stored")
+        raise InvalidInputError(f"{name} contains a NUL character, which cannot be stored")
 
 
 def _answer(request: Request[Any, Any, Any], cause: Exception) -> Response[bytes]:

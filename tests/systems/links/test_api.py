@@ -211,6 +211,30 @@ def test_bulk_takes_a_line_an_item_too(api):
     assert (body["created"], body["failed"]) == (2, 1)
 
 
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        (rb'{"url": "https://a.example/", "note": "a\u0000b"}', "NUL"),
+        (b'{"url": "https://a.example/\xff"}', "UTF-8"),
+        (b'{"url": "https://a.example/", "expires_at": "2100-01-01T00:00:00"}', "timezone"),
+    ],
+)
+@pytest.mark.parametrize("frame", [b"[%b, %b]", b"%b\n%b\n"])
+def test_bulk_reports_an_item_that_cannot_be_kept_and_goes_on(api, frame, item, said):
+    body = frame % (item, b'{"url": "https://a.example/sound"}')
+    answer = api.post("/v1/links/bulk", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200, answer.text
+    bad, good = answer.json()["results"]
+    assert said in bad["error"]["detail"]
+    assert "code" in good
+
+
+def test_bulk_refuses_a_body_without_end(api):
+    deep = b"[" * 100_000 + b"]" * 100_000
+    answer = api.post("/v1/links/bulk", content=deep, headers={"Content-Type": "application/json"})
+    problem(answer, 400, "malformed_request")
+
+
 def test_bulk_refuses_more_than_it_promises_and_less_than_one(api):
     many = api.post("/v1/links/bulk", json=[{"url": "https://a.example/"}] * 10_001)
     problem(many, 422, "invalid_input")

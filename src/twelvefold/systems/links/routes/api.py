@@ -27,6 +27,7 @@ from twelvefold.systems.links.routes.parameters import Code, OwnHost
 from twelvefold.systems.links.routes.qr import qr_png, qr_svg
 from twelvefold.systems.links.service import Links
 from twelvefold.systems.links.service.stats import ClickStats
+from twelvefold.web.api import check_json
 from twelvefold.web.guard import principal_of, requires
 from twelvefold.web.problem import field_in, problem_of
 
@@ -158,9 +159,11 @@ def read_items(body: bytes) -> Iterator[NewLink | TwelvefoldError]:
     """
     if body.lstrip()[:1] == b"[":
         try:
-            parts: list[Any] = list(_decode_array(body))
+            parts = [bytes(part) for part in _decode_array(body)]
         except msgspec.DecodeError as error:
             raise MalformedRequestError(f"the body is not a JSON array: {error}") from error
+        except RecursionError as error:
+            raise MalformedRequestError("the body is nested too deeply") from error
     else:
         parts = [line for line in body.splitlines() if line.strip()]
     if not parts:
@@ -169,7 +172,10 @@ def read_items(body: bytes) -> Iterator[NewLink | TwelvefoldError]:
         raise InvalidInputError(f"a bulk call takes at most {MAX_BULK} items, not {len(parts)}")
     for part in parts:
         try:
+            check_json(part, "the item")
             yield _decode_item(part).to_contract()
+        except TwelvefoldError as error:
+            yield error
         except (msgspec.DecodeError, ValueError) as error:
             yield _item_error(str(error))
 
