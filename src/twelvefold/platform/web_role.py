@@ -17,6 +17,7 @@ from twelvefold.web.limits import Limits
 from twelvefold.web.metrics import page as metrics_page
 from twelvefold.web.platform_routes import Overview, SystemCard, platform_routes, platform_sockets
 from twelvefold.web.ports import bind
+from twelvefold.web.scheduling import ask_for_short_slices
 from twelvefold.web.server import Server, raise_file_limit, tune_collector
 from twelvefold.web.settings import ServerConfig
 from twelvefold.web.traffic import Traffic
@@ -25,6 +26,7 @@ from twelvefold.web.traffic import Traffic
 async def serve(note: Runtime, data: Path, role: str, ready: Callable[[], None], stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then drain."""
     raise_file_limit()
+    ask_for_short_slices()
     clock = SystemClock()
     instance = await Instance.open(
         note.config,
