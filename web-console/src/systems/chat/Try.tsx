@@ -1,0 +1,67 @@
+// Try: be somebody, and talk. A second window is somebody else.
+import { createMemo, createSignal, type JSX, onCleanup, Show } from "solid-js";
+import { TextField } from "../../parts/fields";
+import { Chat } from "./chat";
+import { ChatWindow } from "./ChatWindow";
+import { become, useMe, windowOf } from "./state";
+
+export function Try(): JSX.Element {
+  const user = useMe();
+  const chat = createMemo(() => {
+    const name = user();
+    if (!name) return null;
+    const made = new Chat(name);
+    onCleanup(() => made.close());
+    return made;
+  });
+  return (
+    <Show when={chat()} fallback={<Door />} keyed>
+      {(found) => <ChatWindow chat={found} />}
+    </Show>
+  );
+}
+
+function Door(): JSX.Element {
+  const [name, setName] = createSignal("");
+  const [error, setError] = createSignal<string | null>(null);
+  const enter = (event: SubmitEvent) => {
+    event.preventDefault();
+    if (name().trim()) become(name().trim());
+    else setError("Say a name.");
+  };
+  return (
+    <div class="card chat-door">
+      <div>
+        <p class="state-title">Who are you?</p>
+        <p class="quiet">
+          Your own program decides who its users are; here you just say it. Be ann in this window and bob in another,
+          and let them talk.
+        </p>
+      </div>
+      <div class="state-acts">
+        <button type="button" class="button primary" onClick={() => become("ann")}>
+          Be ann here
+        </button>
+        <a class="button" href={windowOf("bob")} target="_blank" rel="noopener">
+          Open a window as bob
+        </a>
+      </div>
+      <form class="chat-door-form" onSubmit={enter} novalidate>
+        <TextField
+          label="Or somebody else"
+          placeholder="carol"
+          maxlength={128}
+          value={name()}
+          error={error()}
+          onText={(text) => {
+            setName(text);
+            setError(null);
+          }}
+        />
+        <button type="submit" class="button">
+          Be this user
+        </button>
+      </form>
+    </div>
+  );
+}

@@ -1,0 +1,528 @@
+// One conversation as its reader has it: what was said, in the order of its sequence, each thing once, and after it
+// what is still being sent. Three sources meet here (the live stream, history, what this window sends), and all are
+// joined by the sequence: an entry that is there is never put there again. What is sent has a name of its own
+// (`client_msg_id`) from the start, so that sending it again after a break is the same message.
+import { type Accessor, batch, createMemo, createSignal, type Setter } from "solid-js";
+import { createStore, type SetStoreFunction } from "solid-js/store";
+import { ApiError, type Call } from "../../api/http";
+import type { Api, Attachment, Draft, Event, Listed, Reaction, Receipt } from "./api";
+
+export interface Shown {
+  kind: "message" | "note";
+  seq: number | null;
+  clientId: string;
+  author: string;
+  at: string;
+  text: string;
+  thread: number | null;
+  edited: boolean;
+  deleted: boolean;
+  reactions: Reaction[];
+  replies: number;
+  attachments: Attachment[];
+  /** `waiting`: not acknowledged yet. `failed`: refused; it waits for the reader's decision. */
+  sending: "no" | "waiting" | "failed";
+  problem: unknown;
+}
+
+/** One entry keeps its identity from the moment it is typed, and with it its element and the focus. */
+export interface Entry {
+  readonly is: Shown;
+  readonly set: SetStoreFunction<Shown>;
+  /** Counts and reactions are as of this sequence; news up to it are in them already. */
+  readonly asOf: number;
+}
+
+export interface Seen {
+  others: number;
+  delivered: number;
+  read: number;
+}
+
+/** What a room needs of the chat that it is part of. */
+export interface Around {
+  api: Api;
+  /** Something waits to be sent, or does no longer. */
+  onOutbox: () => void;
+  onCall: (call: Call) => void;
+}
+
+const PAGE = 100;
+const FAR_PAGE = 1000;
+/** A reader that missed more than this begins anew at the newest; the rest is history, read when it is looked at. */
+export const FAR_BEHIND = 2000;
+const RETRY_MS = 1500;
+
+export class Room {
+  readonly id: string;
+  readonly listed: Listed;
+  readonly setListed: SetStoreFunction<Listed>;
+  /** Everything up to here came by the stream. */
+  position: number | null = null;
+  following = false;
+
+  readonly entries: Accessor<Entry[]>;
+  readonly receipts: Accessor<{ delivered: Float64Array; read: Float64Array; of: Receipt[] }>;
+  readonly typing: Accessor<string[]>;
+  readonly loading: Accessor<boolean>;
+  readonly error: Accessor<unknown>;
+  /** There is nothing before the first entry. */
+  readonly begun: Accessor<boolean>;
+  /** Why one can no longer speak here. */
+  readonly gone: Accessor<string | null>;
+  readonly #around: Around;
+  readonly #bySeq = new Map<number, Entry>();
+  readonly #replies = new Map<number, ReturnType<typeof createSignal<Entry[]>>>();
+  readonly #stored: Accessor<Entry[]>;
+  readonly #setStored: Setter<Entry[]>;
+  readonly #pending: Accessor<Entry[]>;
+  readonly #setPending: Setter<Entry[]>;
+  readonly #marks = new Map<string, Receipt>();
+  readonly #marked: Accessor<number>;
+  readonly #bumpMarks: Setter<number>;
+  readonly #typists = new Map<string, number>();
+  readonly #setTyping: Setter<string[]>;
+  readonly #setLoading: Setter<boolean>;
+  readonly #setError: Setter<unknown>;
+  readonly #setBegun: Setter<boolean>;
+  readonly #setGone: Setter<string | null>;
+  #drafts = new Map<string, Draft>();
+  #delivering = false;
+  #wake: (() => void) | null = null;
+  #head: number;
+  #opened = false;
+
+  constructor(listed: Listed, around: Around) {
+    this.id = listed.conversation.id;
+    this.#around = around;
+    this.#head = listed.last_seq;
+    [this.listed, this.setListed] = createStore(listed);
+    [this.#stored, this.#setStored] = createSignal<Entry[]>([]);
+    [this.#pending, this.#setPending] = createSignal<Entry[]>([]);
+    [this.#marked, this.#bumpMarks] = createSignal(0);
+    [this.typing, this.#setTyping] = createSignal<string[]>([]);
+    [this.loading, this.#setLoading] = createSignal(false);
+    [this.error, this.#setError] = createSignal<unknown>(null);
+    [this.begun, this.#setBegun] = createSignal(false);
+    [this.gone, this.#setGone] = createSignal<string | null>(null);
+    this.entries = createMemo(() => [...this.#stored(), ...this.#pending().filter(({ is }) => is.thread === null)]);
+    this.receipts = createMemo(() => {
+      this.#marked();
+      const others = [...this.#marks.values()].filter((mark) => mark.user !== this.#around.api.user);
+      const descending = (pick: (mark: Receipt) => number) => Float64Array.from(others, pick).sort().reverse();
+      return { delivered: descending((mark) => mark.delivered_seq), read: descending((mark) => mark.read_seq), of: others };
+    });
+  }
+
+  get user(): string {
+    return this.#around.api.user;
+  }
+
+  last(): Entry | undefined {
+    return this.entries().findLast(({ is }) => is.kind === "message");
+  }
+
+  /** How many of the others have it, how many have read it. */
+  seenBy(seq: number): Seen {
+    const { delivered, read, of } = this.receipts();
+    const upTo = (marks: Float64Array) => {
+      const first = marks.findIndex((mark) => mark < seq);
+      return first < 0 ? marks.length : first;
+    };
+    return { others: of.length, delivered: upTo(delivered), read: upTo(read) };
+  }
+
+  members(): string[] {
+    this.#marked();
+    return [...this.#marks.keys()];
+  }
+
+  // -- reading ----------------------------------------------------------------------------------
+
+  /** The newest entries and everybody's receipts; once, and again after a break for the receipts. */
+  async open(): Promise<void> {
+    if (!this.#opened) {
+      this.#opened = true;
+      await this.older();
+      if (this.error()) this.#opened = false;
+    }
+    await this.readReceipts();
+  }
+
+  /** What was before; as far back as `until`, if that is said. */
+  async older(until?: number): Promise<void> {
+    if (this.loading() || this.begun()) return;
+    this.#setLoading(true);
+    this.#setError(null);
+    try {
+      do {
+        const before = this.#first();
+        const found = await this.#around.api.history(this.id, before, until === undefined ? PAGE : FAR_PAGE);
+        batch(() => {
+          this.#take(found.reverse(), Math.max(this.position ?? 0, found.at(-1)?.seq ?? 0));
+          this.#oldest = found[0]?.seq ?? this.#oldest;
+          if (found.length === 0 || (found[0]?.seq ?? 0) <= 1) this.#setBegun(true);
+        });
+      } while (until !== undefined && !this.begun() && (this.#first() ?? 0) > until);
+    } catch (problem) {
+      this.#setError(problem);
+    }
+    this.#setLoading(false);
+  }
+
+  #oldest: number | null = null;
+  #first(): number | null {
+    return this.#oldest;
+  }
+
+  find(seq: number): Entry | undefined {
+    return this.#bySeq.get(seq);
+  }
+
+  async readReceipts(): Promise<void> {
+    try {
+      let cursor: string | null = null;
+      do {
+        const page: { items: Receipt[]; next_cursor: string | null } = await this.#around.api.receipts(this.id, cursor);
+        this.mark(page.items);
+        cursor = page.next_cursor;
+      } while (cursor !== null && this.#marks.size < 10_000);
+    } catch {
+      // Receipts are a courtesy: the next report or the next reconnection brings them.
+    }
+  }
+
+  mark(items: Receipt[]): void {
+    for (const item of items) {
+      const known = this.#marks.get(item.user);
+      this.#marks.set(item.user, {
+        user: item.user,
+        delivered_seq: Math.max(item.delivered_seq, known?.delivered_seq ?? 0),
+        read_seq: Math.max(item.read_seq, known?.read_seq ?? 0),
+      });
+      // Read in another window of the same user.
+      if (item.user === this.user && item.read_seq >= (this.position ?? Infinity)) this.setListed("unread", 0);
+    }
+    this.#bumpMarks((count) => count + 1);
+  }
+
+  typed(user: string, seconds: number): void {
+    if (user === this.user) return;
+    clearTimeout(this.#typists.get(user));
+    this.#typists.set(
+      user,
+      window.setTimeout(() => this.#hush(user), seconds * 1000),
+    );
+    this.#setTyping([...this.#typists.keys()]);
+  }
+
+  #hush(user: string): void {
+    const timer = this.#typists.get(user);
+    if (timer === undefined) return;
+    clearTimeout(timer);
+    this.#typists.delete(user);
+    this.#setTyping([...this.#typists.keys()]);
+  }
+
+  // -- the stream -------------------------------------------------------------------------------
+
+  /** As the list says it is now, before it is followed (again). */
+  refresh(listed: Listed): void {
+    this.setListed(listed);
+    this.#head = listed.last_seq;
+    if (this.position !== null && listed.last_seq - this.position > FAR_BEHIND) this.#forget();
+    this.#setGone(null);
+  }
+
+  /** Where to follow from: what this window has, or just enough for a preview. */
+  after(): number {
+    this.position ??= Math.max(0, this.#head - 10);
+    return this.position;
+  }
+
+  #forget(): void {
+    batch(() => {
+      this.position = null;
+      this.#oldest = null;
+      this.#bySeq.clear();
+      this.#replies.clear();
+      this.#setStored([]);
+      this.#setBegun(false);
+    });
+    if (this.#opened) void this.older();
+  }
+
+  /** News, in their order. Returns whether there was any that was not known. */
+  hear(events: Event[]): boolean {
+    const fresh = events.filter((event) => event.seq > (this.position ?? 0));
+    const newest = fresh.at(-1);
+    if (!newest) return false;
+    batch(() => {
+      this.#take(fresh, this.#head);
+      for (const event of fresh) {
+        if (event.type === "message") {
+          this.#hush(event.author);
+          if (event.author !== this.user && event.seq > this.#head) this.setListed("unread", (count) => count + 1);
+          const target = event.thread === undefined ? undefined : this.#bySeq.get(event.thread);
+          if (target && event.seq > target.asOf) target.set("replies", (count) => count + 1);
+        } else if (event.type === "conversation" && event.name !== undefined) {
+          this.setListed("conversation", "name", event.name);
+        } else if (event.type === "member") this.#moved(event);
+      }
+      this.position = newest.seq;
+      this.#head = Math.max(this.#head, newest.seq);
+      this.setListed("last_seq", this.#head);
+    });
+    return true;
+  }
+
+  #moved(event: Event): void {
+    const { user = "", change, role } = event;
+    const gone = change === "left" || change === "removed" || change === "banned";
+    if (change === "joined" && !this.#marks.has(user) && event.seq > 1) {
+      this.setListed("conversation", "members", (count) => count + 1);
+      this.mark([{ user, delivered_seq: 0, read_seq: 0 }]);
+    }
+    if (gone && (this.#marks.delete(user) || user === this.user)) {
+      this.setListed("conversation", "members", (count) => Math.max(0, count - 1));
+      this.#bumpMarks((count) => count + 1);
+    }
+    if (user !== this.user) return;
+    if (change === "role" && role) this.setListed("role", role);
+    if (gone) {
+      this.following = false;
+      const words = { left: "You have left this conversation.", removed: `${event.author} took you out of this conversation.` };
+      this.#setGone(change === "banned" ? `${event.author} banned you from this conversation.` : words[change as keyof typeof words]);
+    }
+  }
+
+  /** Put entries where they belong; `asOf`: what is newer comes by the stream. */
+  #take(events: Event[], asOf: number): void {
+    const fresh: Entry[] = [];
+    const adopted = new Set<Entry>();
+    for (const event of events) {
+      if (event.type === "message") {
+        if (this.#bySeq.has(event.seq)) continue;
+        const mine = event.author === this.user && event.client_msg_id ? this.#awaiting(event.client_msg_id) : undefined;
+        const entry = mine ?? entryOf(event, Math.max(asOf, event.seq));
+        if (mine) {
+          adopted.add(mine);
+          this.#drafts.delete(mine.is.clientId);
+          mine.set({ ...shownOf(event), clientId: mine.is.clientId });
+        }
+        this.#bySeq.set(event.seq, entry);
+        if (entry.is.thread === null) fresh.push(entry);
+        else this.#answer(entry.is.thread, entry);
+      } else if (event.type === "member" || event.type === "conversation") {
+        if (this.#bySeq.has(event.seq)) continue;
+        const entry = entryOf(event, event.seq);
+        this.#bySeq.set(event.seq, entry);
+        fresh.push(entry);
+      } else this.#amend(event);
+    }
+    if (adopted.size) this.#unqueue((entry) => adopted.has(entry));
+    this.#merge(fresh);
+  }
+
+  #merge(fresh: Entry[]): void {
+    if (!fresh.length) return;
+    const seq = ({ is }: Entry) => is.seq ?? Infinity;
+    this.#setStored((known) => [...known, ...fresh].sort((one, other) => seq(one) - seq(other)));
+  }
+
+  #amend(event: Event): void {
+    const entry = event.target === undefined ? undefined : this.#bySeq.get(event.target);
+    if (!entry) return;
+    if (event.type === "deleted") entry.set({ deleted: true, text: "", attachments: [], reactions: [] });
+    else if (event.type === "edited" && event.message && !entry.is.deleted) {
+      if (event.message.deleted) entry.set({ deleted: true, text: "", attachments: [], reactions: [] });
+      else entry.set({ text: event.message.text ?? "", edited: true });
+    } else if (event.type === "reaction" && event.emoji)
+      entry.set("reactions", (known) => reacted(known, event.emoji ?? "", event.author, event.added ?? false));
+  }
+
+  // -- threads ----------------------------------------------------------------------------------
+
+  #thread(seq: number): ReturnType<typeof createSignal<Entry[]>> {
+    let found = this.#replies.get(seq);
+    if (!found) {
+      found = createSignal<Entry[]>([]);
+      this.#replies.set(seq, found);
+    }
+    return found;
+  }
+
+  #answer(thread: number, entry: Entry): void {
+    const [, set] = this.#thread(thread);
+    set((known) => [...(known ?? []), entry].sort((one, other) => (one.is.seq ?? Infinity) - (other.is.seq ?? Infinity)));
+  }
+
+  /** The answers in a thread that are known here, and those being sent. */
+  answers(thread: number): Entry[] {
+    return [...(this.#thread(thread)[0]() ?? []), ...this.#pending().filter(({ is }) => is.thread === thread)];
+  }
+
+  async openThread(seq: number): Promise<void> {
+    if (!this.#bySeq.has(seq)) this.#bySeq.set(seq, entryOf(await this.#around.api.message(this.id, seq), this.position ?? seq));
+    let after = 0;
+    for (;;) {
+      const found = await this.#around.api.thread(this.id, seq, after, FAR_PAGE);
+      batch(() => this.#take(found, this.position ?? 0));
+      after = found.at(-1)?.seq ?? after;
+      if (found.length < FAR_PAGE) break;
+    }
+    this.#bySeq.get(seq)?.set("replies", (count) => Math.max(count, this.answers(seq).length));
+  }
+
+  // -- saying -----------------------------------------------------------------------------------
+
+  /** Show it at once, and send it until it is acknowledged or refused. */
+  say(draft: Draft, attachments: Attachment[] = [], at = new Date().toISOString()): void {
+    const [is, set] = createStore<Shown>({
+      ...BLANK, clientId: draft.client_msg_id, author: this.user, at, text: draft.text, thread: draft.thread ?? null,
+      attachments, sending: "waiting",
+    });
+    this.#drafts.set(draft.client_msg_id, draft);
+    this.#setPending((known) => [...known, { is, set, asOf: Infinity }]);
+    this.#around.onOutbox();
+    void this.#deliver();
+  }
+
+  retry(entry: Entry): void {
+    entry.set({ sending: "waiting", problem: null });
+    void this.#deliver();
+  }
+
+  discard(entry: Entry): void {
+    this.#drafts.delete(entry.is.clientId);
+    this.#unqueue((one) => one === entry);
+  }
+
+  /** The line is back, or there is another reason to try now. */
+  nudge(): void {
+    this.#wake?.();
+    void this.#deliver();
+  }
+
+  /** What waits, to be kept over a reload. */
+  outbox(): Draft[] {
+    return this.#pending().flatMap(({ is }) => this.#drafts.get(is.clientId) ?? []);
+  }
+
+  #awaiting(clientId: string): Entry | undefined {
+    return this.#pending().find(({ is }) => is.clientId === clientId);
+  }
+
+  #unqueue(which: (entry: Entry) => boolean): void {
+    this.#setPending((known) => known.filter((entry) => !which(entry)));
+    this.#around.onOutbox();
+  }
+
+  /** One at a time: the next waits until the one before has its place. */
+  async #deliver(): Promise<void> {
+    if (this.#delivering) return;
+    this.#delivering = true;
+    for (;;) {
+      const entry = this.#pending().find(({ is }) => is.sending === "waiting");
+      const draft = entry && this.#drafts.get(entry.is.clientId);
+      if (!entry || !draft) break;
+      try {
+        const { data, call } = await this.#around.api.send(this.id, draft);
+        this.#around.onCall(call);
+        this.#acknowledged(entry, data.seq);
+      } catch (problem) {
+        if (problem instanceof ApiError && problem.problem.status < 500 && problem.problem.status !== 429) {
+          entry.set({ sending: "failed", problem });
+          continue;
+        }
+        // It may or may not have arrived; under the same name it is sent again until the answer is known.
+        entry.set({ problem });
+        const wait = problem instanceof ApiError && problem.retryAfterSeconds ? problem.retryAfterSeconds * 1000 : RETRY_MS;
+        await new Promise<void>((resolve) => {
+          const timer = window.setTimeout(resolve, wait);
+          this.#wake = () => {
+            clearTimeout(timer);
+            resolve();
+          };
+        });
+        this.#wake = null;
+      }
+    }
+    this.#delivering = false;
+  }
+
+  #acknowledged(entry: Entry, seq: number): void {
+    this.#drafts.delete(entry.is.clientId);
+    batch(() => {
+      this.#unqueue((one) => one === entry);
+      if (this.#bySeq.has(seq)) return; // the stream was quicker, and has put it there
+      entry.set({ seq, sending: "no", problem: null });
+      this.#bySeq.set(seq, entry);
+      if (entry.is.thread === null) this.#merge([entry]);
+      else this.#answer(entry.is.thread, entry);
+    });
+  }
+
+  close(): void {
+    for (const timer of this.#typists.values()) clearTimeout(timer);
+    this.#wake?.();
+    this.#drafts.clear();
+  }
+}
+
+const BLANK: Shown = {
+  kind: "message", seq: null, clientId: "", author: "", at: "", text: "", thread: null, edited: false, deleted: false,
+  reactions: [], replies: 0, attachments: [], sending: "no", problem: null,
+};
+
+function entryOf(event: Event, asOf: number): Entry {
+  const [is, set] = createStore<Shown>(shownOf(event));
+  return { is, set, asOf };
+}
+
+function shownOf(event: Event): Shown {
+  const note = event.type !== "message";
+  return {
+    ...BLANK,
+    kind: note ? "note" : "message",
+    seq: event.seq,
+    clientId: event.client_msg_id ?? "",
+    author: event.author,
+    at: event.at,
+    text: note ? noteOf(event) : (event.text ?? dataOf(event.data)),
+    thread: event.thread ?? null,
+    edited: event.edited ?? false,
+    deleted: event.deleted ?? false,
+    reactions: event.reactions ?? [],
+    replies: event.replies ?? 0,
+    attachments: event.attachments ?? [],
+  };
+}
+
+function dataOf(data: unknown): string {
+  return data === undefined ? "" : JSON.stringify(data);
+}
+
+function noteOf(event: Event): string {
+  const { author, user = "", change } = event;
+  if (event.type === "conversation") {
+    if (event.name !== undefined) return `${author} named this “${event.name}”`;
+    return event.slow_mode_seconds ? `${author} set slow mode to ${event.slow_mode_seconds} s` : `${author} ended slow mode`;
+  }
+  if (change === "joined") return event.seq === 1 ? `${user} began this conversation` : author === user ? `${user} joined` : `${author} took ${user} in`;
+  if (change === "left") return `${user} left`;
+  if (change === "removed") return `${author} took ${user} out`;
+  if (change === "banned") return `${author} banned ${user}`;
+  if (change === "unbanned") return `${author} lifted the ban on ${user}`;
+  return `${author} made ${user} ${event.role === "member" ? "a member" : event.role === "owner" ? "an owner" : "a moderator"}`;
+}
+
+/** The same news twice changes nothing. */
+function reacted(known: Reaction[], emoji: string, user: string, added: boolean): Reaction[] {
+  const before = known.find((one) => one.emoji === emoji);
+  if (added === Boolean(before?.users.includes(user))) return known;
+  if (!before) return [...known, { emoji, count: 1, users: [user] }];
+  const users = added ? [...before.users, user] : before.users.filter((one) => one !== user);
+  const count = before.count + (added ? 1 : -1);
+  return known.map((one) => (one === before ? { emoji, count, users } : one)).filter((one) => one.count > 0);
+}
