@@ -1,15 +1,11 @@
 """The frame: where one can go, how one gets there, and what it says when the server is away."""
 
-import contextlib
 import re
-import socket
-import threading
-from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, WebSocket, expect
+from tests.browser.doorway import Doorway
 
 PAGES = ("", "systems/links", "keys", "drills", "docs", "systems/chat", "nowhere")
 SET_HIDDEN = """hidden => {
@@ -133,64 +129,6 @@ def test_every_drill_has_its_command_and_what_it_proves(console: Page, api: Any)
     console.goto("/console/drills")
     for guarantee in card["guarantees"]:
         expect(console.get_by_role("main")).to_contain_text(guarantee["promise"].replace("`", ""))
-
-
-class Doorway:
-    """A TCP forwarder in front of the server. Shut, it makes the server be away for one page only."""
-
-    def __init__(self, port: int) -> None:
-        self._server_port = port
-        self._listener: socket.socket | None = None
-        self._open: list[socket.socket] = []
-        self.port = 0
-        self.open()
-
-    def open(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
-
-    def shut(self) -> None:
-        assert self._listener is not None
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for connection in self._open:
-            _cut(connection)
-        self._open.clear()
-
-    def _accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                inner, _ = listener.accept()
-            except OSError:
-                return
-            outer = socket.create_connection(("127.0.0.1", self._server_port))
-            self._open += [inner, outer]
-            for source, target in ((inner, outer), (outer, inner)):
-                threading.Thread(target=_pump, args=(source, target), daemon=True).start()
-
-
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-    _cut(source)
-    _cut(target)
-
-
-def _cut(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
-    connection.close()
-
-
-@pytest.fixture
-def doorway(platform_server: Any) -> Iterator[Doorway]:
-    port = urlsplit(platform_server.url).port
-    assert port is not None
-    doorway = Doorway(port)
-    yield doorway
-    doorway.shut()
 
 
 def test_a_server_that_is_away_is_told_and_found_again(console: Page, doorway: Doorway) -> None:

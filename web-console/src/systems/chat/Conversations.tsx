@@ -1,5 +1,5 @@
 // Data: what is stored of this user's conversations, and whether the chain of hashes over each holds.
-import { createMemo, createSignal, type JSX, Show } from "solid-js";
+import { createEffect, createMemo, createSignal, type JSX, on, Show } from "solid-js";
 import { send } from "../../api/http";
 import { count, plural } from "../../format";
 import { Moment } from "../../parts/basics";
@@ -8,7 +8,7 @@ import { createPages } from "../../parts/pages";
 import { Empty } from "../../parts/states";
 import { toast } from "../../parts/toasts";
 import { Api, type Listed, titleOf } from "./api";
-import { become, openConversation, useMe } from "./state";
+import { become, conversationsChanged, openConversation, useMe } from "./state";
 
 const PAGE = 100;
 const KINDS = { direct: "Direct", group: "Group", channel: "Channel" };
@@ -43,6 +43,7 @@ function Table(props: { user: string }): JSX.Element {
     api,
     (cursor, signal) => api().conversations(cursor, PAGE, signal),
   );
+  createEffect(on(conversationsChanged, () => pages.reload(), { defer: true }));
   const [checking, setChecking] = createSignal("");
   const check = async (listed: Listed) => {
     setChecking(listed.conversation.id);
@@ -75,7 +76,6 @@ function Table(props: { user: string }): JSX.Element {
     },
     { id: "role", title: "Your role", track: "96px", wideOnly: true, cell: (listed) => listed.role },
     { id: "entries", title: "Entries", track: "80px", end: true, cell: (listed) => count(listed.last_seq) },
-    { id: "unread", title: "Unread", track: "80px", end: true, wideOnly: true, cell: (listed) => count(listed.unread) },
     { id: "made", title: "Begun", track: "104px", end: true, wideOnly: true, cell: (listed) => <Moment at={listed.conversation.created_at} /> },
     {
       id: "check",

@@ -1,7 +1,6 @@
 // Who is in a conversation, with what role, and how far they have read; take in, give a role, put out, ban.
 import { createResource, createSignal, For, type JSX, Show } from "solid-js";
-import { plural } from "../../format";
-import { Moment } from "../../parts/basics";
+import { count, plural } from "../../format";
 import { type Column, DataTable } from "../../parts/DataTable";
 import { Confirm, Dialog } from "../../parts/dialog";
 import { SelectField, TextField } from "../../parts/fields";
@@ -52,18 +51,32 @@ export function Members(props: { chat: Chat; room: Room; onClose: () => void }):
       cell: (member) => (
         <span class="member-name">
           <Face name={member.user} online={chat.online[member.user]} />
-          <span class="clip">
-            {member.user}
-            <Show when={member.user === room.user}>
-              <span class="quiet"> (you)</span>
-            </Show>
+          <span class="two-lines">
+            <span class="clip">
+              {member.user}
+              <Show when={member.user === room.user}>
+                <span class="quiet"> (you)</span>
+              </Show>
+            </span>
+            <span class="clip quiet small-text">{readWords(room, member)}</span>
           </span>
         </span>
       ),
     },
     { id: "role", title: "Role", track: "96px", cell: (member) => TITLES[member.role] },
-    { id: "read", title: "Read", track: "104px", wideOnly: true, cell: (member) => readWords(room, member) },
-    { id: "joined", title: "In since", track: "104px", wideOnly: true, cell: (member) => <Moment at={member.joined_at} /> },
+    {
+      id: "act",
+      title: "",
+      track: "88px",
+      end: true,
+      cell: (member) => (
+        <Show when={moderates() && member.user !== room.user}>
+          <button type="button" class="button small" aria-label={`Manage ${member.user}`} onClick={() => setChosen(member)}>
+            Manage
+          </button>
+        </Show>
+      ),
+    },
   ];
   return (
     <Dialog title={`Members, ${plural(room.listed.conversation.members, "member")}`} kind="sheet" onClose={props.onClose}>
@@ -186,5 +199,6 @@ function OneMember(props: OneProps): JSX.Element {
 
 function readWords(room: Room, member: Member): string {
   const behind = room.listed.last_seq - member.read_seq;
-  return behind <= 0 ? "everything" : `up to ${member.read_seq}`;
+  if (behind <= 0) return "Has read everything";
+  return member.read_seq ? `Has read up to ${count(member.read_seq)}` : "Has read nothing yet";
 }

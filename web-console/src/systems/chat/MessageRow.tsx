@@ -8,7 +8,8 @@ import { toast } from "../../parts/toasts";
 import { Face } from "./ChatWindow";
 import type { Chat } from "./chat";
 import { Files } from "./Files";
-import type { Entry, Room, Shown } from "./room";
+import type { Entry, Shown } from "./entry";
+import type { Room } from "./room";
 
 const QUICK = [
   { emoji: "👍", name: "thumbs up" },
@@ -25,7 +26,8 @@ interface RowProps {
   entry: Entry;
   previous?: Entry | undefined;
   next?: Entry | undefined;
-  unreadFrom?: number | null;
+  /** What is new begins here. */
+  unread?: boolean;
   flashed?: boolean;
   /** Left out in a thread: threads have no threads. */
   onThread?: (seq: number) => void;
@@ -35,14 +37,9 @@ export function MessageRow(props: RowProps): JSX.Element {
   const is = () => props.entry.is;
   const day = createMemo(() => new Date(is().at).toDateString());
   const newDay = () => !props.previous || new Date(props.previous.is.at).toDateString() !== day();
-  const unread = () => {
-    const from = props.unreadFrom ?? null;
-    const seq = is().seq;
-    return from !== null && seq !== null && seq >= from && (props.previous?.is.seq ?? 0) < from;
-  };
   const together = () => {
     const before = props.previous?.is;
-    if (!before || before.kind === "note" || before.author !== is().author || newDay() || unread()) return false;
+    if (!before || before.kind === "note" || before.author !== is().author || newDay() || props.unread) return false;
     return Date.parse(is().at) - Date.parse(before.at) < TOGETHER_MS;
   };
   return (
@@ -52,7 +49,7 @@ export function MessageRow(props: RowProps): JSX.Element {
           <span>{dayName(is().at)}</span>
         </p>
       </Show>
-      <Show when={unread()}>
+      <Show when={props.unread}>
         <p class="day-line unread-line">
           <span>New</span>
         </p>
@@ -169,14 +166,17 @@ function Message(props: RowProps & { together: boolean }): JSX.Element {
             {plural(is().replies, "answer")}
           </button>
         </Show>
+        <Show when={is().sending === "waiting" && is().problem}>
+          {(problem) => <p class="warn small-text">Not sent yet: {(problem() as Error).message} It is tried again by itself.</p>}
+        </Show>
         <Show when={is().sending === "failed"}>
           <div class="message-failed">
             <InlineError error={is().problem} />
             <span class="message-failed-acts">
-              <button type="button" class="button small" onClick={() => props.room.retry(props.entry)}>
+              <button type="button" class="button small" onClick={() => props.room.outbox.retry(props.entry)}>
                 Try again
               </button>
-              <button type="button" class="button small" onClick={() => props.room.discard(props.entry)}>
+              <button type="button" class="button small" onClick={() => props.room.outbox.take(props.entry)}>
                 Discard
               </button>
             </span>
@@ -317,7 +317,7 @@ function Text(props: { text: string }): JSX.Element {
 
 function receiptWords(room: Room, is: Shown): string {
   if (is.author !== room.user || is.deleted || is.sending === "failed") return "";
-  if (is.sending === "waiting") return is.problem ? "Waiting for the server…" : "Sending…";
+  if (is.sending === "waiting") return is.problem ? "Waiting" : "Sending…";
   const { others, delivered, read } = room.seenBy(is.seq ?? 0);
   if (others <= 1) return read ? "Read" : delivered ? "Delivered" : "Sent";
   if (read === others) return "Read by all";

@@ -10,7 +10,8 @@ import type { Chat } from "./chat";
 import { Composer } from "./Composer";
 import { Members } from "./Members";
 import { MessageRow } from "./MessageRow";
-import type { Entry, Room } from "./room";
+import type { Entry } from "./entry";
+import type { Room } from "./room";
 import { type Scroller, Scrollback } from "./Scrollback";
 import { openConversation } from "./state";
 import { Thread } from "./Thread";
@@ -27,10 +28,18 @@ export function RoomPane(props: { chat: Chat; room: Room }): JSX.Element {
   const [members, setMembers] = createSignal(false);
   const [flashed, setFlashed] = createSignal<Entry | null>(null);
   const [visible, setVisible] = createSignal(!document.hidden);
-  const unreadFrom = listed().unread > 0 ? listed().read_seq + 1 : null;
+  const readBefore = listed().unread > 0 ? listed().read_seq : null;
+  /** Where what is new began when this was opened; found once, it stays. */
+  const firstUnread = createMemo((found: Entry | null) => {
+    if (found || readBefore === null) return found;
+    const unread = ({ is }: Entry) => is.kind === "message" && is.author !== room.user && (is.seq ?? 0) > readBefore;
+    return room.entries().find(unread) ?? null;
+  }, null);
   let scroller: Scroller<Entry> | undefined;
+  let view: HTMLDivElement | undefined;
 
   onMount(() => {
+    view?.closest(".chat")?.scrollIntoView({ block: "nearest" });
     const look = () => setVisible(!document.hidden);
     document.addEventListener("visibilitychange", look);
     onCleanup(() => document.removeEventListener("visibilitychange", look));
@@ -76,7 +85,7 @@ export function RoomPane(props: { chat: Chat; room: Room }): JSX.Element {
   });
 
   return (
-    <div class="room" classList={{ "with-thread": Boolean(thread()) }}>
+    <div class="room" ref={view} classList={{ "with-thread": Boolean(thread()) }}>
       <div class="room-talk">
         <header class="room-head">
           <button type="button" class="icon-button room-back" aria-label="Back to your conversations" onClick={() => openConversation(null)}>
@@ -113,7 +122,7 @@ export function RoomPane(props: { chat: Chat; room: Room }): JSX.Element {
                 entry={entry}
                 previous={room.entries()[index() - 1]}
                 next={room.entries()[index() + 1]}
-                unreadFrom={unreadFrom}
+                unread={firstUnread() === entry}
                 flashed={flashed() === entry}
                 onThread={(seq) => setQuery({ thread: String(seq) })}
               />

@@ -135,7 +135,7 @@ export function Scrollback<Item extends object>(props: ScrollbackProps<Item>): J
 
   return (
     <div class="scrollback" ref={scroller} role="log" aria-label={props.label} tabIndex={0} onScroll={scrolled}>
-      <div ref={head}>{props.head}</div>
+      <div class="scrollback-head" ref={head}>{props.head}</div>
       <div class="scrollback-all" style={{ height: `${allPx()}px` }}>
         <div class="scrollback-drawn" style={{ transform: `translateY(${at(first())}px)` }}>
           <For each={shown()}>

@@ -6,7 +6,8 @@ import { ErrorState } from "../../parts/states";
 import type { Chat } from "./chat";
 import { Composer } from "./Composer";
 import { MessageRow } from "./MessageRow";
-import type { Entry, Room } from "./room";
+import type { Entry } from "./entry";
+import type { Room } from "./room";
 import { type Scroller, Scrollback } from "./Scrollback";
 
 export function Thread(props: { chat: Chat; room: Room; seq: number; onClose: () => void }): JSX.Element {

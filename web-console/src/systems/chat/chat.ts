@@ -6,6 +6,7 @@ import { ApiError, type Call } from "../../api/http";
 import { Api, type Conversation, type Draft, type Event, type Listed } from "./api";
 import { Line, type Notice } from "./line";
 import { Room } from "./room";
+import { noteConversations } from "./state";
 
 const LIST = 100;
 const LONGEST_LIST = 500;
@@ -162,6 +163,7 @@ export class Chat {
       () => new Room(listed, { api: this.api, onOutbox: () => this.#keepOutbox(), onCall: (call) => this.setCall(call) }),
     ) as Room;
     this.#byId.set(room.id, room);
+    if (!this.loading()) noteConversations();
     const waiting = this.#waiting[room.id] ?? [];
     delete this.#waiting[room.id];
     for (const draft of waiting) room.say(draft);
@@ -184,7 +186,7 @@ export class Chat {
     for (const room of this.#byId.values()) room.following = false;
     this.#looked = "";
     void this.refresh().then(() => {
-      for (const room of this.#byId.values()) room.nudge();
+      for (const room of this.#byId.values()) room.outbox.nudge();
       if (this.#opened) void this.#opened.open();
     });
   }
@@ -289,7 +291,7 @@ export class Chat {
     if (this.#ended) return;
     const waiting = { ...this.#waiting };
     for (const room of this.#byId.values()) {
-      const drafts = room.outbox();
+      const drafts = room.outbox.drafts();
       if (drafts.length) waiting[room.id] = drafts;
     }
     try {

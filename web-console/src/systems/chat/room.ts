@@ -4,34 +4,9 @@
 // (`client_msg_id`) from the start, so that sending it again after a break is the same message.
 import { type Accessor, batch, createMemo, createSignal, type Setter } from "solid-js";
 import { createStore, type SetStoreFunction } from "solid-js/store";
-import { ApiError, type Call } from "../../api/http";
-import type { Api, Attachment, Draft, Event, Listed, Reaction, Receipt } from "./api";
-
-export interface Shown {
-  kind: "message" | "note";
-  seq: number | null;
-  clientId: string;
-  author: string;
-  at: string;
-  text: string;
-  thread: number | null;
-  edited: boolean;
-  deleted: boolean;
-  reactions: Reaction[];
-  replies: number;
-  attachments: Attachment[];
-  /** `waiting`: not acknowledged yet. `failed`: refused; it waits for the reader's decision. */
-  sending: "no" | "waiting" | "failed";
-  problem: unknown;
-}
-
-/** One entry keeps its identity from the moment it is typed, and with it its element and the focus. */
-export interface Entry {
-  readonly is: Shown;
-  readonly set: SetStoreFunction<Shown>;
-  /** Counts and reactions are as of this sequence; news up to it are in them already. */
-  readonly asOf: number;
-}
+import type { Attachment, Draft, Event, Listed, Receipt } from "./api";
+import { type Entry, entryOf, reacted, shownOf } from "./entry";
+import { type Around, Outbox } from "./outbox";
 
 export interface Seen {
   others: number;
@@ -39,19 +14,10 @@ export interface Seen {
   read: number;
 }
 
-/** What a room needs of the chat that it is part of. */
-export interface Around {
-  api: Api;
-  /** Something waits to be sent, or does no longer. */
-  onOutbox: () => void;
-  onCall: (call: Call) => void;
-}
-
 const PAGE = 100;
 const FAR_PAGE = 1000;
 /** A reader that missed more than this begins anew at the newest; the rest is history, read when it is looked at. */
 export const FAR_BEHIND = 2000;
-const RETRY_MS = 1500;
 
 export class Room {
   readonly id: string;
@@ -61,6 +27,7 @@ export class Room {
   position: number | null = null;
   following = false;
 
+  readonly outbox: Outbox;
   readonly entries: Accessor<Entry[]>;
   readonly receipts: Accessor<{ delivered: Float64Array; read: Float64Array; of: Receipt[] }>;
   readonly typing: Accessor<string[]>;
@@ -75,8 +42,6 @@ export class Room {
   readonly #replies = new Map<number, ReturnType<typeof createSignal<Entry[]>>>();
   readonly #stored: Accessor<Entry[]>;
   readonly #setStored: Setter<Entry[]>;
-  readonly #pending: Accessor<Entry[]>;
-  readonly #setPending: Setter<Entry[]>;
   readonly #marks = new Map<string, Receipt>();
   readonly #marked: Accessor<number>;
   readonly #bumpMarks: Setter<number>;
@@ -86,10 +51,8 @@ export class Room {
   readonly #setError: Setter<unknown>;
   readonly #setBegun: Setter<boolean>;
   readonly #setGone: Setter<string | null>;
-  #drafts = new Map<string, Draft>();
-  #delivering = false;
-  #wake: (() => void) | null = null;
   #head: number;
+  #oldest: number | null = null;
   #opened = false;
 
   constructor(listed: Listed, around: Around) {
@@ -98,14 +61,14 @@ export class Room {
     this.#head = listed.last_seq;
     [this.listed, this.setListed] = createStore(listed);
     [this.#stored, this.#setStored] = createSignal<Entry[]>([]);
-    [this.#pending, this.#setPending] = createSignal<Entry[]>([]);
+    this.outbox = new Outbox(this.id, around, (entry, seq) => this.#acknowledged(entry, seq));
     [this.#marked, this.#bumpMarks] = createSignal(0);
     [this.typing, this.#setTyping] = createSignal<string[]>([]);
     [this.loading, this.#setLoading] = createSignal(false);
     [this.error, this.#setError] = createSignal<unknown>(null);
     [this.begun, this.#setBegun] = createSignal(false);
     [this.gone, this.#setGone] = createSignal<string | null>(null);
-    this.entries = createMemo(() => [...this.#stored(), ...this.#pending().filter(({ is }) => is.thread === null)]);
+    this.entries = createMemo(() => [...this.#stored(), ...this.outbox.pending().filter(({ is }) => is.thread === null)]);
     this.receipts = createMemo(() => {
       this.#marked();
       const others = [...this.#marks.values()].filter((mark) => mark.user !== this.#around.api.user);
@@ -156,23 +119,18 @@ export class Room {
     this.#setError(null);
     try {
       do {
-        const before = this.#first();
+        const before = this.#oldest;
         const found = await this.#around.api.history(this.id, before, until === undefined ? PAGE : FAR_PAGE);
         batch(() => {
           this.#take(found.reverse(), Math.max(this.position ?? 0, found.at(-1)?.seq ?? 0));
           this.#oldest = found[0]?.seq ?? this.#oldest;
           if (found.length === 0 || (found[0]?.seq ?? 0) <= 1) this.#setBegun(true);
         });
-      } while (until !== undefined && !this.begun() && (this.#first() ?? 0) > until);
+      } while (until !== undefined && !this.begun() && (this.#oldest ?? 0) > until);
     } catch (problem) {
       this.#setError(problem);
     }
     this.#setLoading(false);
-  }
-
-  #oldest: number | null = null;
-  #first(): number | null {
-    return this.#oldest;
   }
 
   find(seq: number): Entry | undefined {
@@ -299,16 +257,15 @@ export class Room {
   /** Put entries where they belong; `asOf`: what is newer comes by the stream. */
   #take(events: Event[], asOf: number): void {
     const fresh: Entry[] = [];
-    const adopted = new Set<Entry>();
     for (const event of events) {
       if (event.type === "message") {
         if (this.#bySeq.has(event.seq)) continue;
-        const mine = event.author === this.user && event.client_msg_id ? this.#awaiting(event.client_msg_id) : undefined;
+        const mine = event.author === this.user ? this.outbox.find(event.client_msg_id) : undefined;
         const entry = mine ?? entryOf(event, Math.max(asOf, event.seq));
         if (mine) {
-          adopted.add(mine);
-          this.#drafts.delete(mine.is.clientId);
+          this.outbox.take(mine);
           mine.set({ ...shownOf(event), clientId: mine.is.clientId });
+          mine.asOf = event.seq;
         }
         this.#bySeq.set(event.seq, entry);
         if (entry.is.thread === null) fresh.push(entry);
@@ -320,7 +277,6 @@ export class Room {
         fresh.push(entry);
       } else this.#amend(event);
     }
-    if (adopted.size) this.#unqueue((entry) => adopted.has(entry));
     this.#merge(fresh);
   }
 
@@ -359,7 +315,7 @@ export class Room {
 
   /** The answers in a thread that are known here, and those being sent. */
   answers(thread: number): Entry[] {
-    return [...(this.#thread(thread)[0]() ?? []), ...this.#pending().filter(({ is }) => is.thread === thread)];
+    return [...(this.#thread(thread)[0]() ?? []), ...this.outbox.pending().filter(({ is }) => is.thread === thread)];
   }
 
   async openThread(seq: number): Promise<void> {
@@ -377,86 +333,16 @@ export class Room {
   // -- saying -----------------------------------------------------------------------------------
 
   /** Show it at once, and send it until it is acknowledged or refused. */
-  say(draft: Draft, attachments: Attachment[] = [], at = new Date().toISOString()): void {
-    const [is, set] = createStore<Shown>({
-      ...BLANK, clientId: draft.client_msg_id, author: this.user, at, text: draft.text, thread: draft.thread ?? null,
-      attachments, sending: "waiting",
-    });
-    this.#drafts.set(draft.client_msg_id, draft);
-    this.#setPending((known) => [...known, { is, set, asOf: Infinity }]);
-    this.#around.onOutbox();
-    void this.#deliver();
-  }
-
-  retry(entry: Entry): void {
-    entry.set({ sending: "waiting", problem: null });
-    void this.#deliver();
-  }
-
-  discard(entry: Entry): void {
-    this.#drafts.delete(entry.is.clientId);
-    this.#unqueue((one) => one === entry);
-  }
-
-  /** The line is back, or there is another reason to try now. */
-  nudge(): void {
-    this.#wake?.();
-    void this.#deliver();
-  }
-
-  /** What waits, to be kept over a reload. */
-  outbox(): Draft[] {
-    return this.#pending().flatMap(({ is }) => this.#drafts.get(is.clientId) ?? []);
-  }
-
-  #awaiting(clientId: string): Entry | undefined {
-    return this.#pending().find(({ is }) => is.clientId === clientId);
-  }
-
-  #unqueue(which: (entry: Entry) => boolean): void {
-    this.#setPending((known) => known.filter((entry) => !which(entry)));
-    this.#around.onOutbox();
-  }
-
-  /** One at a time: the next waits until the one before has its place. */
-  async #deliver(): Promise<void> {
-    if (this.#delivering) return;
-    this.#delivering = true;
-    for (;;) {
-      const entry = this.#pending().find(({ is }) => is.sending === "waiting");
-      const draft = entry && this.#drafts.get(entry.is.clientId);
-      if (!entry || !draft) break;
-      try {
-        const { data, call } = await this.#around.api.send(this.id, draft);
-        this.#around.onCall(call);
-        this.#acknowledged(entry, data.seq);
-      } catch (problem) {
-        if (problem instanceof ApiError && problem.problem.status < 500 && problem.problem.status !== 429) {
-          entry.set({ sending: "failed", problem });
-          continue;
-        }
-        // It may or may not have arrived; under the same name it is sent again until the answer is known.
-        entry.set({ problem });
-        const wait = problem instanceof ApiError && problem.retryAfterSeconds ? problem.retryAfterSeconds * 1000 : RETRY_MS;
-        await new Promise<void>((resolve) => {
-          const timer = window.setTimeout(resolve, wait);
-          this.#wake = () => {
-            clearTimeout(timer);
-            resolve();
-          };
-        });
-        this.#wake = null;
-      }
-    }
-    this.#delivering = false;
+  say(draft: Draft, attachments: Attachment[] = []): void {
+    this.outbox.say(draft, attachments, new Date().toISOString());
   }
 
   #acknowledged(entry: Entry, seq: number): void {
-    this.#drafts.delete(entry.is.clientId);
     batch(() => {
-      this.#unqueue((one) => one === entry);
+      this.outbox.take(entry);
       if (this.#bySeq.has(seq)) return; // the stream was quicker, and has put it there
       entry.set({ seq, sending: "no", problem: null });
+      entry.asOf = seq;
       this.#bySeq.set(seq, entry);
       if (entry.is.thread === null) this.#merge([entry]);
       else this.#answer(entry.is.thread, entry);
@@ -465,64 +351,6 @@ export class Room {
 
   close(): void {
     for (const timer of this.#typists.values()) clearTimeout(timer);
-    this.#wake?.();
-    this.#drafts.clear();
+    this.outbox.close();
   }
-}
-
-const BLANK: Shown = {
-  kind: "message", seq: null, clientId: "", author: "", at: "", text: "", thread: null, edited: false, deleted: false,
-  reactions: [], replies: 0, attachments: [], sending: "no", problem: null,
-};
-
-function entryOf(event: Event, asOf: number): Entry {
-  const [is, set] = createStore<Shown>(shownOf(event));
-  return { is, set, asOf };
-}
-
-function shownOf(event: Event): Shown {
-  const note = event.type !== "message";
-  return {
-    ...BLANK,
-    kind: note ? "note" : "message",
-    seq: event.seq,
-    clientId: event.client_msg_id ?? "",
-    author: event.author,
-    at: event.at,
-    text: note ? noteOf(event) : (event.text ?? dataOf(event.data)),
-    thread: event.thread ?? null,
-    edited: event.edited ?? false,
-    deleted: event.deleted ?? false,
-    reactions: event.reactions ?? [],
-    replies: event.replies ?? 0,
-    attachments: event.attachments ?? [],
-  };
-}
-
-function dataOf(data: unknown): string {
-  return data === undefined ? "" : JSON.stringify(data);
-}
-
-function noteOf(event: Event): string {
-  const { author, user = "", change } = event;
-  if (event.type === "conversation") {
-    if (event.name !== undefined) return `${author} named this “${event.name}”`;
-    return event.slow_mode_seconds ? `${author} set slow mode to ${event.slow_mode_seconds} s` : `${author} ended slow mode`;
-  }
-  if (change === "joined") return event.seq === 1 ? `${user} began this conversation` : author === user ? `${user} joined` : `${author} took ${user} in`;
-  if (change === "left") return `${user} left`;
-  if (change === "removed") return `${author} took ${user} out`;
-  if (change === "banned") return `${author} banned ${user}`;
-  if (change === "unbanned") return `${author} lifted the ban on ${user}`;
-  return `${author} made ${user} ${event.role === "member" ? "a member" : event.role === "owner" ? "an owner" : "a moderator"}`;
-}
-
-/** The same news twice changes nothing. */
-function reacted(known: Reaction[], emoji: string, user: string, added: boolean): Reaction[] {
-  const before = known.find((one) => one.emoji === emoji);
-  if (added === Boolean(before?.users.includes(user))) return known;
-  if (!before) return [...known, { emoji, count: 1, users: [user] }];
-  const users = added ? [...before.users, user] : before.users.filter((one) => one !== user);
-  const count = before.count + (added ? 1 : -1);
-  return known.map((one) => (one === before ? { emoji, count, users } : one)).filter((one) => one.count > 0);
 }

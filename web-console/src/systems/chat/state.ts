@@ -15,6 +15,11 @@ function remembered(): string {
 
 const [changes, setChanges] = createSignal(0);
 
+/** Counts the times that this window's conversations became more or fewer. */
+const [conversationsChanged, setConversationsChanged] = createSignal(0);
+export { conversationsChanged };
+export const noteConversations = (): number => setConversationsChanged((count) => count + 1);
+
 /** The user that this window speaks as; empty if nobody was chosen. */
 export function useMe(): () => string {
   const named = parameter("as");
