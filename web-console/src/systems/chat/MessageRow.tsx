@@ -1,6 +1,6 @@
 // One message: who, when, what; whether it was changed or taken back; who reacted, who has read it; what can be done.
 import { createMemo, createSignal, For, type JSX, Match, Show, Switch } from "solid-js";
-import { exact, plural } from "../../format";
+import { count, exact, plural } from "../../format";
 import { Confirm } from "../../parts/dialog";
 import { Icon } from "../../parts/icons";
 import { InlineError } from "../../parts/states";
@@ -298,20 +298,32 @@ function Edit(props: { text: string; onSave: (text: string) => Promise<void>; on
   );
 }
 
+const LONGEST_SHOWN = 3000;
 const ADDRESS = /(https?:\/\/[^\s<>"]+[^\s<>".,;:!?)\]])/g;
 
-/** The text, its addresses as links. */
+/** The text, its addresses as links; of a very long one, its beginning. */
 function Text(props: { text: string }): JSX.Element {
+  const [whole, setWhole] = createSignal(false);
+  const long = () => props.text.length > LONGEST_SHOWN && !whole();
+  const shown = () => (long() ? `${props.text.slice(0, LONGEST_SHOWN)}…` : props.text);
   return (
-    <For each={props.text.split(ADDRESS)}>
-      {(part, index) => (
-        <Show when={index() % 2} fallback={part}>
-          <a href={part} target="_blank" rel="noreferrer noopener">
-            {part}
-          </a>
-        </Show>
-      )}
-    </For>
+    <>
+      <For each={shown().split(ADDRESS)}>
+        {(part, index) => (
+          <Show when={index() % 2} fallback={part}>
+            <a href={part} target="_blank" rel="noreferrer noopener">
+              {part}
+            </a>
+          </Show>
+        )}
+      </For>
+      <Show when={long()}>
+        {" "}
+        <button type="button" class="message-more" onClick={() => setWhole(true)}>
+          Show all {count(props.text.length)} characters
+        </button>
+      </Show>
+    </>
   );
 }
 

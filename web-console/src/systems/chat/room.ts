@@ -14,7 +14,8 @@ export interface Seen {
   read: number;
 }
 
-const PAGE = 100;
+const FIRST_PAGE = 100;
+const PAGE = 300;
 const FAR_PAGE = 1000;
 /** A reader that missed more than this begins anew at the newest; the rest is history, read when it is looked at. */
 export const FAR_BEHIND = 2000;
@@ -120,7 +121,7 @@ export class Room {
     try {
       do {
         const before = this.#oldest;
-        const found = await this.#around.api.history(this.id, before, until === undefined ? PAGE : FAR_PAGE);
+        const found = await this.#around.api.history(this.id, before, until !== undefined ? FAR_PAGE : before === null ? FIRST_PAGE : PAGE);
         batch(() => {
           this.#take(found.reverse(), Math.max(this.position ?? 0, found.at(-1)?.seq ?? 0));
           this.#oldest = found[0]?.seq ?? this.#oldest;
