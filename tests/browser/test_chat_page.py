@@ -162,8 +162,11 @@ def test_an_answer_in_a_thread_is_counted_and_read_beside_it(window: Window, cha
 
 def test_a_picture_is_uploaded_with_a_preview_and_seen_by_the_other(window: Window, chat: Api) -> None:
     room = begin(chat, "ann", "bob")
+    for number in range(40):
+        chat("ann", "POST", f"/conversations/{room}/messages", {"text": f"m{number}"})
     ann, bob = window("ann", room), window("bob", room)
-    connected(ann)
+    whole(bob)
+    expect(message(bob, "m39")).to_be_in_viewport()
     file: FilePayload = {"name": "red.png", "mimeType": "image/png", "buffer": picture()}
     ann.get_by_label("Files to attach").set_input_files(file)
     expect(ann.get_by_role("list", name="Files to send")).to_contain_text("uploaded")
@@ -171,6 +174,9 @@ def test_a_picture_is_uploaded_with_a_preview_and_seen_by_the_other(window: Wind
     for page in (ann, bob):
         shown = message(page, "look").get_by_role("img", name="red.png")
         expect(shown).to_have_js_property("naturalWidth", 64)
+    # It came at the end, where bob was, and did not move him.
+    expect(message(bob, "look").get_by_role("img")).to_be_in_viewport()
+    expect(bob.get_by_role("button", name="Newest")).to_have_count(0)
     message(bob, "look").get_by_role("button", name="Open the picture red.png").click()
     expect(bob.get_by_role("dialog", name="red.png").get_by_role("img")).to_have_js_property(
         "naturalWidth", 64
@@ -365,6 +371,7 @@ def test_members_are_taken_in_given_a_role_put_out_and_banned(window: Window, ch
     expect(bob.get_by_text("ann banned you from this conversation.")).to_be_visible()
     expect(sheet.get_by_role("button", name="Lift the ban")).to_be_visible()
     sheet.get_by_role("button", name="Lift the ban").click()
+    expect(sheet.get_by_role("button", name="Lift the ban")).to_have_count(0)
     sheet.get_by_label("Take somebody in").fill("bob")
     sheet.get_by_role("button", name="Take in").click()
     expect(bob.get_by_role("textbox", name="Message", exact=True)).to_be_visible()

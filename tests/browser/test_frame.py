@@ -7,7 +7,17 @@ import pytest
 from playwright.sync_api import Page, WebSocket, expect
 from tests.browser.doorway import Doorway
 
-PAGES = ("", "systems/links", "keys", "drills", "docs", "systems/chat", "nowhere")
+PAGES = (
+    "",
+    "systems/links",
+    "keys",
+    "drills",
+    "docs",
+    "systems/chat",
+    "systems/chat?as=ann",
+    "systems/media",
+    "nowhere",
+)
 SET_HIDDEN = """hidden => {
     Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
@@ -25,14 +35,14 @@ def test_the_overview_lists_what_runs_what_does_not_and_the_engines(console: Pag
     for engine in ("database", "valkey", "cache", "log"):
         expect(console.get_by_role("main").get_by_text(engine, exact=True)).to_be_visible()
     navigation = console.get_by_role("navigation", name="Console")
-    expect(navigation.get_by_role("link", name=re.compile("Chat.*not running"))).to_be_visible()
+    expect(navigation.get_by_role("link", name=re.compile("Media.*not running"))).to_be_visible()
 
 
 def test_a_system_that_does_not_run_says_so_on_its_page(console: Page) -> None:
     console.goto("/console/")
-    console.get_by_role("navigation").get_by_role("link", name="Chat").click()
-    expect(console.get_by_role("heading", name="Chat", exact=True)).to_be_visible()
-    expect(console.get_by_role("main")).to_contain_text("Chat is not running")
+    console.get_by_role("navigation").get_by_role("link", name="Media").click()
+    expect(console.get_by_role("heading", name="Media", exact=True)).to_be_visible()
+    expect(console.get_by_role("main")).to_contain_text("Media is not running")
 
 
 def test_a_hidden_tab_goes_quiet_and_comes_back(console: Page) -> None:

@@ -1,6 +1,6 @@
 // What is attached to a message: pictures as they are, other files by their names. Addresses of files last an hour
-// and are asked for when a message comes into view.
-import { createResource, createSignal, For, type JSX, Match, Show, Switch } from "solid-js";
+// and are asked for when a message comes into view; only the file itself waits for its address.
+import { createResource, createSignal, For, type JSX, Match, Show, Suspense, Switch } from "solid-js";
 import { bytes } from "../../format";
 import { Dialog } from "../../parts/dialog";
 import { Icon } from "../../parts/icons";
@@ -33,12 +33,14 @@ function Picture(props: { api: Api; room: string; file: Attachment }): JSX.Eleme
   return (
     <>
       <button type="button" class="picture" onClick={() => setOpen(true)} aria-label={`Open the picture ${props.file.name ?? ""}`}>
-        <Switch fallback={<svg class="picture-wait" width={width} height={height} aria-hidden="true" />}>
-          <Match when={small.error}>
-            <span class="quiet small-text">The picture could not be read.</span>
-          </Match>
-          <Match when={small()}>{(url) => <img src={url()} width={width} height={height} alt={props.file.name ?? "picture"} />}</Match>
-        </Switch>
+        <Suspense fallback={<svg width={width} height={height} aria-hidden="true" />}>
+          <Switch>
+            <Match when={small.error}>
+              <span class="quiet small-text">The picture could not be read.</span>
+            </Match>
+            <Match when={small()}>{(url) => <img src={url()} width={width} height={height} alt={props.file.name ?? "picture"} />}</Match>
+          </Switch>
+        </Suspense>
       </button>
       <Show when={open()}>
         <Whole api={props.api} room={props.room} file={props.file} onClose={() => setOpen(false)} />
@@ -51,18 +53,20 @@ function Whole(props: { api: Api; room: string; file: Attachment; onClose: () =>
   const [url] = createResource(() => props.api.link(props.room, props.file.media_id, false));
   return (
     <Dialog title={props.file.name ?? "Picture"} onClose={props.onClose}>
-      <Show when={!url.error && url()} fallback={<p class="quiet">{url.error ? (url.error as Error).message : "Reading the picture…"}</p>}>
-        {(found) => (
-          <>
-            <img class="picture-whole" src={found()} width={props.file.width} height={props.file.height} alt={props.file.name ?? "picture"} />
-            <div class="dialog-acts">
-              <a class="button" href={found()} download={props.file.name ?? "picture"}>
-                Download ({bytes(props.file.size_bytes ?? 0)})
-              </a>
-            </div>
-          </>
-        )}
-      </Show>
+      <Suspense fallback={<p class="quiet">Reading the picture…</p>}>
+        <Show when={!url.error && url()} fallback={<p class="bad">{(url.error as Error | undefined)?.message}</p>}>
+          {(found) => (
+            <>
+              <img class="picture-whole" src={found()} width={props.file.width} height={props.file.height} alt={props.file.name ?? "picture"} />
+              <div class="dialog-acts">
+                <a class="button" href={found()} download={props.file.name ?? "picture"}>
+                  Download ({bytes(props.file.size_bytes ?? 0)})
+                </a>
+              </div>
+            </>
+          )}
+        </Show>
+      </Suspense>
     </Dialog>
   );
 }
@@ -70,10 +74,12 @@ function Whole(props: { api: Api; room: string; file: Attachment; onClose: () =>
 function Other(props: { api: Api; room: string; file: Attachment }): JSX.Element {
   const [url] = createResource(() => props.api.link(props.room, props.file.media_id, false));
   return (
-    <a class="file" href={url.error ? undefined : url()} download={props.file.name ?? "file"}>
-      <Icon name="file" />
-      <span class="clip">{props.file.name}</span>
-      <span class="quiet small-text">{bytes(props.file.size_bytes ?? 0)}</span>
-    </a>
+    <Suspense fallback={<span class="file clip">{props.file.name}</span>}>
+      <a class="file" href={url.error ? undefined : url()} download={props.file.name ?? "file"}>
+        <Icon name="file" />
+        <span class="clip">{props.file.name}</span>
+        <span class="quiet small-text">{bytes(props.file.size_bytes ?? 0)}</span>
+      </a>
+    </Suspense>
   );
 }

@@ -1,5 +1,5 @@
 // Who is in a conversation, with what role, and how far they have read; take in, give a role, put out, ban.
-import { createResource, createSignal, For, type JSX, Show } from "solid-js";
+import { createResource, createSignal, For, type JSX, Show, Suspense } from "solid-js";
 import { count, plural } from "../../format";
 import { type Column, DataTable } from "../../parts/DataTable";
 import { Confirm, Dialog } from "../../parts/dialog";
@@ -99,25 +99,27 @@ export function Members(props: { chat: Chat; room: Room; onClose: () => void }):
         {...(moderates() ? { onOpen: (member: Member) => member.user !== room.user && setChosen(member) } : {})}
         empty={<p class="quiet">Nobody is here.</p>}
       />
-      <Show when={moderates() && !bans.error && bans()?.length}>
-        <section class="stack">
-          <h3>Banned</h3>
-          <ul class="ban-list">
-            <For each={bans()}>
-              {(ban) => (
-                <li>
-                  <span class="clip">
-                    {ban.user} <span class="quiet small-text">by {ban.by}</span>
-                  </span>
-                  <button type="button" class="button small" onClick={() => void act(chat.api.unban(room.id, ban.user))}>
-                    Lift the ban
-                  </button>
-                </li>
-              )}
-            </For>
-          </ul>
-        </section>
-      </Show>
+      <Suspense>
+        <Show when={moderates() && !bans.error && bans()?.length}>
+          <section class="stack">
+            <h3>Banned</h3>
+            <ul class="ban-list">
+              <For each={bans()}>
+                {(ban) => (
+                  <li>
+                    <span class="clip">
+                      {ban.user} <span class="quiet small-text">by {ban.by}</span>
+                    </span>
+                    <button type="button" class="button small" onClick={() => void act(chat.api.unban(room.id, ban.user))}>
+                      Lift the ban
+                    </button>
+                  </li>
+                )}
+              </For>
+            </ul>
+          </section>
+        </Show>
+      </Suspense>
       <Show when={room.listed.conversation.kind !== "direct" && !room.gone()}>
         <div class="dialog-acts">
           <button type="button" class="button danger" onClick={() => setLeaving(true)}>

@@ -65,7 +65,7 @@ export function Scrollback<Item extends object>(props: ScrollbackProps<Item>): J
   const shown = createMemo(() => props.items.slice(first(), last()));
 
   const place = () => {
-    if (!scroller) return;
+    if (!scroller || viewPx() === 0) return; // not shown just now, as behind a thread on a phone
     let to = headPx() + allPx() - viewPx();
     if (anchor) {
       const index = props.items.indexOf(anchor.item);
@@ -92,7 +92,7 @@ export function Scrollback<Item extends object>(props: ScrollbackProps<Item>): J
     if (top() < NEAR_PX) props.onNearTop();
   };
   const scrolled = () => {
-    if (!scroller || scroller.scrollTop === placedTop) return;
+    if (!scroller?.clientHeight || scroller.scrollTop === placedTop) return;
     placedTop = -1;
     setTop(scroller.scrollTop);
     hold();

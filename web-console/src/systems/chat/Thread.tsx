@@ -1,5 +1,5 @@
 // A thread: the message it began with, its answers, and a line to answer on.
-import { createEffect, createResource, type JSX, on, Show } from "solid-js";
+import { createEffect, createResource, type JSX, on, Show, Suspense } from "solid-js";
 import { Skeleton } from "../../parts/basics";
 import { Icon } from "../../parts/icons";
 import { ErrorState } from "../../parts/states";
@@ -35,29 +35,37 @@ export function Thread(props: { chat: Chat; room: Room; seq: number; onClose: ()
           <Icon name="close" />
         </button>
       </header>
-      <div class="room-body">
-        <Show
-          when={!read.error}
-          fallback={<ErrorState title="This thread could not be read" error={read.error} onRetry={() => void refetch()} />}
-        >
-          <Show when={entries().length} fallback={<Skeleton label="Reading the thread" lines={4} />}>
-            <Scrollback
-              label="Thread"
-              items={entries()}
-              guess={44}
-              ref={(made) => (scroller = made)}
-              onNearTop={() => undefined}
-              onEnd={() => undefined}
-              row={(entry, index) => (
-                <MessageRow chat={props.chat} room={props.room} entry={entry} previous={entries()[index() - 1]} next={entries()[index() + 1]} />
-              )}
-            />
+      <Suspense
+        fallback={
+          <div class="room-body">
+            <Skeleton label="Reading the thread" lines={4} />
+          </div>
+        }
+      >
+        <div class="room-body">
+          <Show
+            when={!read.error}
+            fallback={<ErrorState title="This thread could not be read" error={read.error} onRetry={() => void refetch()} />}
+          >
+            <Show when={entries().length} fallback={<Skeleton label="Reading the thread" lines={4} />}>
+              <Scrollback
+                label="Thread"
+                items={entries()}
+                guess={44}
+                ref={(made) => (scroller = made)}
+                onNearTop={() => undefined}
+                onEnd={() => undefined}
+                row={(entry, index) => (
+                  <MessageRow chat={props.chat} room={props.room} entry={entry} previous={entries()[index() - 1]} next={entries()[index() + 1]} />
+                )}
+              />
+            </Show>
           </Show>
+        </div>
+        <Show when={entries().length}>
+          <Composer chat={props.chat} room={props.room} thread={props.seq} />
         </Show>
-      </div>
-      <Show when={entries().length}>
-        <Composer chat={props.chat} room={props.room} thread={props.seq} />
-      </Show>
+      </Suspense>
     </aside>
   );
 }
