@@ -250,6 +250,21 @@ def test_what_can_be_done_with_a_message_can_be_done_by_keyboard(window: Window,
     expect(message(ann, "no typo")).to_contain_text("(edited)")
 
 
+def test_the_end_stays_in_view_while_the_line_to_write_on_grows_and_shrinks(
+    window: Window, chat: Api
+) -> None:
+    room = begin(chat, "ann", "bob")
+    for number in range(40):
+        chat("ann", "POST", f"/conversations/{room}/messages", {"text": f"m{number}"})
+    ann = window("ann", room)
+    whole(ann)
+    say(ann, "\n".join(f"line {number}" for number in range(12)))
+    expect(message(ann, "line 11")).to_contain_text("Sent")
+    say(ann, "short")
+    expect(message(ann, "short")).to_be_in_viewport()
+    expect(ann.get_by_role("button", name="Newest")).to_have_count(0)
+
+
 # -- breaks -------------------------------------------------------------------------------------
 
 

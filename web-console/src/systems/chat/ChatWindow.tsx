@@ -95,14 +95,18 @@ function Who(props: { chat: Chat }): JSX.Element {
           {words()}
         </span>
       </div>
-      <Show when={state().kind === "lost" || state().kind === "closed"}>
+      <Show
+        when={state().kind === "lost" || state().kind === "closed"}
+        fallback={
+          <button type="button" class="icon-button" aria-label="Be somebody else" title="Be somebody else" onClick={() => become("")}>
+            <Icon name="out" />
+          </button>
+        }
+      >
         <button type="button" class="button small" onClick={() => props.chat.line.retry()}>
           Try now
         </button>
       </Show>
-      <button type="button" class="icon-button" aria-label="Be somebody else" title="Be somebody else" onClick={() => become("")}>
-        <Icon name="out" />
-      </button>
     </header>
   );
 }

@@ -80,7 +80,8 @@ export function Scrollback<Item extends object>(props: ScrollbackProps<Item>): J
   const hold = () => {
     if (!scroller) return;
     const here = scroller.scrollTop;
-    if (here + viewPx() >= headPx() + allPx() - END_PX) anchor = null;
+    // What the document says now: a scroll event comes before the observer tells of the size that caused it.
+    if (scroller.scrollHeight - scroller.clientHeight - here <= END_PX) anchor = null;
     else {
       const index = rowAt(here - headPx());
       const item = props.items[index];

@@ -1,11 +1,34 @@
-// Try: be somebody, and talk. A second window is somebody else.
-import { createMemo, createSignal, type JSX, onCleanup, Show } from "solid-js";
+// Try: be somebody, and talk (a second window is somebody else); or measure how quickly many hear it.
+import { createMemo, createSignal, type JSX, Match, onCleanup, Show, Switch } from "solid-js";
 import { TextField } from "../../parts/fields";
+import { Tabs } from "../../parts/tabs";
 import { Chat } from "./chat";
 import { ChatWindow } from "./ChatWindow";
 import { become, useMe, windowOf } from "./state";
+import { Storm } from "./Storm";
+
+const TABS = [
+  { id: "talk", title: "Talk" },
+  { id: "storm", title: "Storm" },
+] as const;
 
 export function Try(): JSX.Element {
+  const [tab, setTab] = createSignal<(typeof TABS)[number]["id"]>("talk");
+  return (
+    <Tabs label="What to try" tabs={TABS} chosen={tab()} onChoose={setTab}>
+      <Switch>
+        <Match when={tab() === "talk"}>
+          <Talk />
+        </Match>
+        <Match when={tab() === "storm"}>
+          <Storm />
+        </Match>
+      </Switch>
+    </Tabs>
+  );
+}
+
+function Talk(): JSX.Element {
   const user = useMe();
   const chat = createMemo(() => {
     const name = user();
