@@ -114,6 +114,12 @@ def chat_members(page: Page) -> None:
     expect(page.get_by_role("button", name="Ban bob")).to_be_visible()
 
 
+def chat_storm(page: Page) -> None:
+    page.goto("/console/systems/chat")
+    page.get_by_role("tab", name="Storm").click()
+    expect(page.get_by_role("button", name="Start the storm")).to_be_visible()
+
+
 def chat_failed(page: Page) -> None:
     chat_thread(page)
     page.context.set_offline(True)
@@ -137,7 +143,7 @@ def signed_out(page: Page) -> None:
 
 STATES = (
     overview, links, made, opened, editing, importing, keys, new_key, drills, reference, asleep, palette,
-    signed_out, chat_door, chat_empty, chat_thread, chat_new, chat_members, chat_failed,
+    signed_out, chat_door, chat_empty, chat_thread, chat_new, chat_members, chat_storm, chat_failed,
 )  # fmt: skip
 
 

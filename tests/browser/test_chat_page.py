@@ -366,6 +366,17 @@ def test_a_message_that_is_refused_says_why_and_can_be_discarded(window: Window,
     expect(failed).to_have_count(0)
 
 
+def test_a_user_whose_sessions_are_ended_is_told_and_nothing_more_arrives(window: Window, chat: Api) -> None:
+    room = begin(chat, "ann", "bob")
+    bob = window("bob", room)
+    connected(bob)
+    chat("ann", "POST", "/users/bob/revoke")
+    expect(bob.get_by_role("status").filter(has_text="Ended")).to_be_visible()
+    chat("ann", "POST", f"/conversations/{room}/messages", {"text": "not for him now"})
+    bob.get_by_role("button", name="Try now").click()
+    expect(message(bob, "not for him now")).to_be_visible()
+
+
 # -- groups -------------------------------------------------------------------------------------
 
 
@@ -407,6 +418,35 @@ def test_search_finds_a_message_and_shows_it_where_it_was_said(
     expect(message(ann, "word3").first).to_be_in_viewport()
     ann.get_by_role("button", name="Newest").click()
     expect(message(ann, "word149")).to_be_in_viewport()
+
+
+def test_the_palette_finds_a_conversation(window: Window, chat: Api) -> None:
+    begin(chat, "ann", "bob", name="Harvest")
+    ann = window("ann")
+    connected(ann)
+    ann.keyboard.press("/")
+    ann.keyboard.type("harv")
+    ann.get_by_role("option", name="Harvest").click()
+    expect(ann.locator(".room-head").get_by_role("heading", name="Harvest")).to_be_visible()
+
+
+def test_the_data_lists_conversations_and_checks_the_chain(window: Window, chat: Api) -> None:
+    begin(chat, "ann", "bob")
+    ann = window("ann")
+    row = ann.get_by_role("grid", name="Conversations").get_by_role("row", name="bob")
+    row.get_by_role("button", name="Check the chain of bob").click()
+    expect(ann.get_by_text("“bob”: 1 entry, none missing, in order")).to_be_visible()
+    row.click()
+    expect(ann.locator(".room-head").get_by_role("heading", name="bob")).to_be_visible()
+
+
+def test_a_storm_reaches_every_client(window: Window) -> None:
+    page = window()
+    page.get_by_role("tab", name="Storm").click()
+    page.get_by_role("textbox", name="Clients").fill("3")
+    page.get_by_role("button", name="Start the storm").click()
+    expect(page.get_by_role("status").filter(has_text="300 of 300 deliveries")).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("img", name="Delivery to 3 clients")).to_be_visible()
 
 
 # -- ten thousand messages, five hundred members ----------------------------------------------------

@@ -50,7 +50,7 @@ function Table(props: { user: string }): JSX.Element {
     try {
       const { data } = await send<{ entries: number; faults: string[] }>("GET", `/v1/chat/conversations/${listed.conversation.id}/audit`);
       if (data.faults.length) toast(`The chain of “${titleOf(listed)}” is broken: ${data.faults[0]}`, { tone: "bad" });
-      else toast(`All ${plural(data.entries, "entry", "entries")} of “${titleOf(listed)}” are there, in order, and unchanged.`);
+      else toast(`“${titleOf(listed)}”: ${plural(data.entries, "entry", "entries")}, none missing, in order, unchanged.`);
     } catch (error) {
       toast(`It could not be checked: ${(error as Error).message}`, { tone: "bad" });
     }

@@ -31,10 +31,13 @@ export function RoomPane(props: { chat: Chat; room: Room }): JSX.Element {
   const readBefore = listed().unread > 0 ? listed().read_seq : null;
   /** Where what is new began when this was opened; found once, it stays. */
   const firstUnread = createMemo((found: Entry | null) => {
-    if (found || readBefore === null) return found;
+    // Only once what was read before is here, too: the first one read so far need not be the first unread.
+    const reached = room.begun() || (room.entries()[0]?.is.seq ?? Infinity) <= (readBefore ?? 0) + 1;
+    if (found || readBefore === null || !reached) return found;
     const unread = ({ is }: Entry) => is.kind === "message" && is.author !== room.user && (is.seq ?? 0) > readBefore;
     return room.entries().find(unread) ?? null;
   }, null);
+  const openedAt = room.position ?? 0;
   let scroller: Scroller<Entry> | undefined;
   let view: HTMLDivElement | undefined;
 
@@ -77,6 +80,12 @@ export function RoomPane(props: { chat: Chat; room: Room }): JSX.Element {
     setFlashed(root);
     setTimeout(() => setFlashed(null), FLASH_MS);
   };
+  /** The newest thing that somebody else said while this was open; heard, not seen. */
+  const spoken = createMemo((known: string) => {
+    const is = room.last()?.is;
+    if (!is || is.author === room.user || (is.seq ?? 0) <= openedAt) return known;
+    return `${is.author}: ${is.text.slice(0, 200) || "a file"}`;
+  }, "");
   const subtitle = createMemo(() => {
     const { conversation, peer } = listed();
     if (conversation.kind !== "direct") return plural(conversation.members, "member");
@@ -135,6 +144,9 @@ export function RoomPane(props: { chat: Chat; room: Room }): JSX.Element {
             </button>
           </Show>
         </div>
+        <p class="only-heard" role="status">
+          {spoken()}
+        </p>
         <Typists names={room.typing()} />
         <Composer chat={chat} room={room} />
       </div>

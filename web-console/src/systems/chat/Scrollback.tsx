@@ -1,6 +1,7 @@
 // What was said, for any length of it: only what is in view is in the document. Heights differ and are known when
 // a row is drawn, so the place is kept by an anchor: the first row in view, or the end. Whatever changes above it (older
-// rows arrive, a picture finds its height) moves the scroll position, not what is read.
+// rows arrive, a picture finds its height) moves the scroll position, not what is read. Rows come and go with scrolling,
+// so the log is not announced: whoever shows it says what is new.
 import { createEffect, createMemo, createSignal, For, type JSX, on, onCleanup, onMount } from "solid-js";
 
 export interface Scroller<Item> {
@@ -135,7 +136,7 @@ export function Scrollback<Item extends object>(props: ScrollbackProps<Item>): J
   });
 
   return (
-    <div class="scrollback" ref={scroller} role="log" aria-label={props.label} tabIndex={0} onScroll={scrolled}>
+    <div class="scrollback" ref={scroller} role="log" aria-live="off" aria-label={props.label} tabIndex={0} onScroll={scrolled}>
       <div class="scrollback-head" ref={head}>{props.head}</div>
       <div class="scrollback-all" style={{ height: `${allPx()}px` }}>
         <div class="scrollback-drawn" style={{ transform: `translateY(${at(first())}px)` }}>

@@ -1,6 +1,8 @@
 // Try: be somebody, and talk (a second window is somebody else); or measure how quickly many hear it.
 import { createMemo, createSignal, type JSX, Match, onCleanup, Show, Switch } from "solid-js";
+import { may } from "../../api/session";
 import { TextField } from "../../parts/fields";
+import { Empty } from "../../parts/states";
 import { Tabs } from "../../parts/tabs";
 import { Chat } from "./chat";
 import { ChatWindow } from "./ChatWindow";
@@ -32,15 +34,25 @@ function Talk(): JSX.Element {
   const user = useMe();
   const chat = createMemo(() => {
     const name = user();
-    if (!name) return null;
+    if (!name || !may("chat:write")) return null;
     const made = new Chat(name);
     onCleanup(() => made.close());
     return made;
   });
   return (
-    <Show when={chat()} fallback={<Door />} keyed>
-      {(found) => <ChatWindow chat={found} />}
+    <Show when={may("chat:write")} fallback={<Barred />}>
+      <Show when={chat()} fallback={<Door />} keyed>
+        {(found) => <ChatWindow chat={found} />}
+      </Show>
     </Show>
+  );
+}
+
+function Barred(): JSX.Element {
+  return (
+    <Empty title="Your key may not chat">
+      To speak for users it needs the scope <code>chat:write</code>. Sign in with another one, or make one under Keys.
+    </Empty>
   );
 }
 
