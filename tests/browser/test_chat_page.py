@@ -107,6 +107,19 @@ def picture(width: int = 64, height: int = 40) -> bytes:
     return out.getvalue()
 
 
+def chatter(url: str, key: str, room: str, talkers: list[str]) -> None:
+    """Each of them says so many things, one after the other."""
+    for talker in talkers:
+        address = url.replace("http", "ws") + f"/v1/chat/socket?user={talker}"
+        with connect(address, additional_headers={"Authorization": f"Bearer {key}"}) as socket:
+            socket.send('{"op": "connect"}')
+            for number in range(EACH):
+                said = f"{talker} says {number} " + "and more of it " * (number % 7)
+                socket.send(json.dumps({"op": "send", "conversation": room, "text": said}))
+            for _ in range(EACH + 1):
+                assert json.loads(socket.recv(timeout=30))["type"] in {"connected", "sent"}
+
+
 # -- talking ------------------------------------------------------------------------------------
 
 
@@ -298,6 +311,38 @@ def test_whoever_was_cut_off_comes_back_with_everything_once_and_in_order(
     assert texts(bob) == texts(ann) == wanted
 
 
+def test_whoever_missed_thousands_sees_the_newest_and_can_read_back_without_a_gap(
+    window: Window, chat: Api, chat_key: str, platform_server: Any, doorway: Doorway
+) -> None:
+    talkers = [f"talker-{number}" for number in range(6)]
+    room = begin(chat, "ann", "bob", *talkers)
+    chat("ann", "POST", f"/conversations/{room}/messages", {"text": "the first of all"})
+    bob = window("bob", room, url=f"http://127.0.0.1:{doorway.port}")
+    whole(bob)
+    doorway.shut()
+    expect(bob.get_by_role("status").filter(has_text="Reconnecting…")).to_be_visible()
+    chatter(platform_server.url, chat_key, room, talkers)
+    doorway.open()
+    expect(message(bob, f"talker-5 says {EACH - 1} ")).to_be_in_viewport(timeout=30_000)
+    log = bob.get_by_role("log", name="Messages with Lunch")
+    seen: set[int] = set()
+    seqs = "log => [...log.querySelectorAll('.message')].map((one) => Number(one.dataset.seq))"
+    deadline = time.monotonic() + 60
+    while not {2, 6 * EACH + 2} <= seen:
+        assert time.monotonic() < deadline, f"it stopped at {min(seen)}"
+        shown = log.evaluate(seqs)
+        assert shown == list(range(shown[0], shown[0] + len(shown)))
+        seen.update(shown)
+        # Less than what is drawn beyond the edges, so that no message is passed over.
+        log.evaluate(
+            """log => {
+                log.scrollTop -= log.clientHeight + 500;
+                return new Promise((drawn) => requestAnimationFrame(drawn));
+            }"""
+        )
+    assert seen == set(range(2, 6 * EACH + 3))
+
+
 def test_a_browser_that_goes_offline_says_so_and_catches_up(window: Window, chat: Api) -> None:
     room = begin(chat, "ann", "bob")
     ann, bob = window("ann", room), window("bob", room)
@@ -457,17 +502,7 @@ def crowded(platform_server: Any, chat_key: str, chat: Api) -> str:
     """A conversation of 500, in which 10,000 messages were said."""
     talkers = [f"talker-{number:02}" for number in range(TALKERS)]
     room = begin(chat, "ann", *talkers, *(f"user-{number:03}" for number in range(CROWD)), name="Everybody")
-    for talker in talkers:
-        address = platform_server.url.replace("http", "ws") + f"/v1/chat/socket?user={talker}"
-        with connect(address, additional_headers={"Authorization": f"Bearer {chat_key}"}) as socket:
-            socket.send('{"op": "connect"}')
-            for number in range(EACH):
-                said = f"{talker} says {number} " + "and more of it " * (number % 7)
-                socket.send(json.dumps({"op": "send", "conversation": room, "text": said}))
-            left = EACH + 1
-            while left:
-                assert json.loads(socket.recv(timeout=30))["type"] in {"connected", "sent"}
-                left -= 1
+    chatter(platform_server.url, chat_key, room, talkers)
     return room
 
 

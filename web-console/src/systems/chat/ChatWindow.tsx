@@ -219,7 +219,7 @@ function FirstSteps(props: { chat: Chat; onNew: () => void }): JSX.Element {
     try {
       const { data, call } = await props.chat.api.create({ kind: "direct", members: [other()] });
       props.chat.setCall(call);
-      const room = props.chat.begun(data, other());
+      const room = await props.chat.begun(data, other());
       room.say({ text: `Hello ${other()}!`, client_msg_id: crypto.randomUUID() });
       openConversation(data.id);
     } catch (problem) {

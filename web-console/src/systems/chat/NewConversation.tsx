@@ -29,7 +29,7 @@ export function NewConversation(props: { chat: Chat; onClose: () => void }): JSX
       const wanted = kind() === "direct" ? { kind: "direct" as const, members: names() } : { kind: "group" as const, name: name().trim(), members: names() };
       const { data, call } = await props.chat.api.create(wanted);
       props.chat.setCall(call);
-      props.chat.begun(data, kind() === "direct" ? (names()[0] ?? null) : null);
+      await props.chat.begun(data, kind() === "direct" ? (names()[0] ?? null) : null);
       props.onClose();
       openConversation(data.id);
     } catch (problem) {

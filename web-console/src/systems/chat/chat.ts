@@ -152,8 +152,12 @@ export class Chat {
   #take(items: Listed[]): void {
     for (const listed of items) {
       const known = this.#byId.get(listed.conversation.id);
-      if (known) known.refresh(listed);
-      else this.#add(listed);
+      if (!known) this.#add(listed);
+      else {
+        known.refresh(listed);
+        // What was just read here may not be counted there yet.
+        if ((this.#read.get(known.id) ?? 0) >= listed.last_seq) known.setListed("unread", 0);
+      }
     }
   }
 
@@ -170,11 +174,13 @@ export class Chat {
     return room;
   }
 
-  /** A conversation that was just begun here is there at once. */
-  begun(conversation: Conversation, peer: string | null): Room {
+  /** A conversation that was just begun here is there at once; a direct one may have a history. */
+  async begun(conversation: Conversation, peer: string | null): Promise<Room> {
+    const [newest] = await this.api.history(conversation.id, null, 1);
     const known = this.#byId.get(conversation.id);
     if (known) return known;
-    const room = this.#add({ conversation, peer, role: peer ? "member" : "owner", last_seq: 1, read_seq: 0, unread: 0 });
+    const last_seq = newest?.seq ?? 1;
+    const room = this.#add({ conversation, peer, role: peer ? "member" : "owner", last_seq, read_seq: 0, unread: 0 });
     this.#setRooms([...this.#byId.values()]);
     this.#follow();
     return room;
@@ -185,6 +191,7 @@ export class Chat {
   #live(): void {
     for (const room of this.#byId.values()) room.following = false;
     this.#looked = "";
+    this.#read.clear(); // what was said last on the old line may not have arrived
     void this.refresh().then(() => {
       for (const room of this.#byId.values()) room.outbox.nudge();
       if (this.#opened) void this.#opened.open();

@@ -55,6 +55,7 @@ export class Room {
   #head: number;
   #oldest: number | null = null;
   #opened = false;
+  #generation = 0;
 
   constructor(listed: Listed, around: Around) {
     this.id = listed.conversation.id;
@@ -118,10 +119,12 @@ export class Room {
     if (this.loading() || this.begun()) return;
     this.#setLoading(true);
     this.#setError(null);
+    const generation = this.#generation;
     try {
       do {
         const before = this.#oldest;
         const found = await this.#around.api.history(this.id, before, until !== undefined ? FAR_PAGE : before === null ? FIRST_PAGE : PAGE);
+        if (generation !== this.#generation) return; // begun anew meanwhile: this would leave a gap
         batch(() => {
           this.#take(found.reverse(), Math.max(this.position ?? 0, found.at(-1)?.seq ?? 0));
           this.#oldest = found[0]?.seq ?? this.#oldest;
@@ -129,6 +132,7 @@ export class Room {
         });
       } while (until !== undefined && !this.begun() && (this.#oldest ?? 0) > until);
     } catch (problem) {
+      if (generation !== this.#generation) return;
       this.#setError(problem);
     }
     this.#setLoading(false);
@@ -200,7 +204,9 @@ export class Room {
   }
 
   #forget(): void {
+    this.#generation += 1;
     batch(() => {
+      this.#setLoading(false);
       this.position = null;
       this.#oldest = null;
       this.#bySeq.clear();
