@@ -4,6 +4,7 @@
 `tenant_key`       the owner's key of a tenant made for this test: tests share a server but never a link
 `console`          a page that is signed in as that tenant; anything it logs as an error fails the test
 `visitor`          a page that is not signed in
+`doorway`          a way to the server that can be shut; `port`
 `poll`             `poll(condition)`: looks until it holds, for what the server does without telling the page
 """
 
@@ -14,9 +15,11 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from tests.browser.doorway import Doorway
 
 FLAGS = (
     "--no-sandbox",
@@ -56,9 +59,12 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-def call(url: str, key: str, method: str = "GET", body: Any = None) -> Any:
+def call(
+    url: str, key: str, method: str = "GET", body: Any = None, headers: dict[str, str] | None = None
+) -> Any:
     """The API, as a program uses it."""
-    request = urllib.request.Request(url, method=method, headers={"Authorization": f"Bearer {key}"})
+    headers = {"Authorization": f"Bearer {key}", **(headers or {})}
+    request = urllib.request.Request(url, method=method, headers=headers)
     if body is not None:
         request.data = json.dumps(body).encode()
         request.add_header("Content-Type", "application/json")
@@ -132,3 +138,12 @@ def poll() -> Callable[[Callable[[], bool]], None]:
             threading.Event().wait(0.02)
 
     return look
+
+
+@pytest.fixture
+def doorway(platform_server: Any) -> Iterator[Doorway]:
+    port = urlsplit(platform_server.url).port
+    assert port is not None
+    doorway = Doorway(port)
+    yield doorway
+    doorway.shut()

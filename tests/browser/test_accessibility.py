@@ -70,8 +70,63 @@ def reference(page: Page) -> None:
 
 
 def asleep(page: Page) -> None:
+    page.goto("/console/systems/media")
+    expect(page.get_by_text("Media is not running")).to_be_visible()
+
+
+def chat_door(page: Page) -> None:
     page.goto("/console/systems/chat")
-    expect(page.get_by_text("Chat is not running")).to_be_visible()
+    expect(page.get_by_text("Who are you?")).to_be_visible()
+
+
+def chat_empty(page: Page) -> None:
+    page.goto("/console/systems/chat?as=ann")
+    expect(page.get_by_role("button", name="Say hello to bob")).to_be_visible()
+
+
+def chat_thread(page: Page) -> None:
+    chat_empty(page)
+    page.get_by_role("button", name="Say hello to bob").click()
+    said = page.locator("article.message").first
+    expect(said).to_contain_text("Sent")
+    said.hover()
+    said.get_by_role("button", name="React with heart").click()
+    expect(said.locator(".reaction")).to_be_visible()
+    said.get_by_role("button", name="Answer").click()
+    page.get_by_label("Answer in this thread").fill("here")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="1 answer")).to_be_visible()
+
+
+def chat_new(page: Page) -> None:
+    chat_empty(page)
+    page.get_by_role("button", name="Begin a group").click()
+    page.get_by_role("dialog").get_by_role("button", name="Group", exact=True).click()
+
+
+def chat_members(page: Page) -> None:
+    chat_new(page)
+    page.get_by_label("Name").fill("Lunch")
+    page.get_by_label("Members").fill("bob, carol")
+    page.get_by_role("button", name="Begin", exact=True).click()
+    page.get_by_role("button", name="Members").click()
+    page.get_by_role("button", name="Manage bob").click()
+    expect(page.get_by_role("button", name="Ban bob")).to_be_visible()
+
+
+def chat_storm(page: Page) -> None:
+    page.goto("/console/systems/chat")
+    page.get_by_role("tab", name="Storm").click()
+    expect(page.get_by_role("button", name="Start the storm")).to_be_visible()
+
+
+def chat_failed(page: Page) -> None:
+    chat_thread(page)
+    page.context.set_offline(True)
+    field = page.get_by_role("textbox", name="Message", exact=True)
+    field.fill("out of reach")
+    field.press("Enter")
+    expect(page.get_by_text("Not sent yet")).to_be_visible()
 
 
 def palette(page: Page) -> None:
@@ -88,7 +143,7 @@ def signed_out(page: Page) -> None:
 
 STATES = (
     overview, links, made, opened, editing, importing, keys, new_key, drills, reference, asleep, palette,
-    signed_out,
+    signed_out, chat_door, chat_empty, chat_thread, chat_new, chat_members, chat_storm, chat_failed,
 )  # fmt: skip
 
 

@@ -1,17 +1,23 @@
 """The frame: where one can go, how one gets there, and what it says when the server is away."""
 
-import contextlib
 import re
-import socket
-import threading
-from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, WebSocket, expect
+from tests.browser.doorway import Doorway
 
-PAGES = ("", "systems/links", "keys", "drills", "docs", "systems/chat", "nowhere")
+PAGES = (
+    "",
+    "systems/links",
+    "keys",
+    "drills",
+    "docs",
+    "systems/chat",
+    "systems/chat?as=ann",
+    "systems/media",
+    "nowhere",
+)
 SET_HIDDEN = """hidden => {
     Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
@@ -29,14 +35,14 @@ def test_the_overview_lists_what_runs_what_does_not_and_the_engines(console: Pag
     for engine in ("database", "valkey", "cache", "log"):
         expect(console.get_by_role("main").get_by_text(engine, exact=True)).to_be_visible()
     navigation = console.get_by_role("navigation", name="Console")
-    expect(navigation.get_by_role("link", name=re.compile("Chat.*not running"))).to_be_visible()
+    expect(navigation.get_by_role("link", name=re.compile("Media.*not running"))).to_be_visible()
 
 
 def test_a_system_that_does_not_run_says_so_on_its_page(console: Page) -> None:
     console.goto("/console/")
-    console.get_by_role("navigation").get_by_role("link", name="Chat").click()
-    expect(console.get_by_role("heading", name="Chat", exact=True)).to_be_visible()
-    expect(console.get_by_role("main")).to_contain_text("Chat is not running")
+    console.get_by_role("navigation").get_by_role("link", name="Media").click()
+    expect(console.get_by_role("heading", name="Media", exact=True)).to_be_visible()
+    expect(console.get_by_role("main")).to_contain_text("Media is not running")
 
 
 def test_a_hidden_tab_goes_quiet_and_comes_back(console: Page) -> None:
@@ -133,64 +139,6 @@ def test_every_drill_has_its_command_and_what_it_proves(console: Page, api: Any)
     console.goto("/console/drills")
     for guarantee in card["guarantees"]:
         expect(console.get_by_role("main")).to_contain_text(guarantee["promise"].replace("`", ""))
-
-
-class Doorway:
-    """A TCP forwarder in front of the server. Shut, it makes the server be away for one page only."""
-
-    def __init__(self, port: int) -> None:
-        self._server_port = port
-        self._listener: socket.socket | None = None
-        self._open: list[socket.socket] = []
-        self.port = 0
-        self.open()
-
-    def open(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
-
-    def shut(self) -> None:
-        assert self._listener is not None
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for connection in self._open:
-            _cut(connection)
-        self._open.clear()
-
-    def _accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                inner, _ = listener.accept()
-            except OSError:
-                return
-            outer = socket.create_connection(("127.0.0.1", self._server_port))
-            self._open += [inner, outer]
-            for source, target in ((inner, outer), (outer, inner)):
-                threading.Thread(target=_pump, args=(source, target), daemon=True).start()
-
-
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-    _cut(source)
-    _cut(target)
-
-
-def _cut(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
-    connection.close()
-
-
-@pytest.fixture
-def doorway(platform_server: Any) -> Iterator[Doorway]:
-    port = urlsplit(platform_server.url).port
-    assert port is not None
-    doorway = Doorway(port)
-    yield doorway
-    doorway.shut()
 
 
 def test_a_server_that_is_away_is_told_and_found_again(console: Page, doorway: Doorway) -> None:

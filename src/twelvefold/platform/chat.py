@@ -120,6 +120,7 @@ class ChatSystem(Chat):
                 large_from=settings.large_from,
                 on_change=rooms.stale,
             )
+            self.on_seated = self.delivery.tell_seated
             await self.delivery.start()
             stack.push_async_callback(self.delivery.close)
             stack.push_async_callback(sequencer.close)

@@ -9,6 +9,8 @@ export type Method = "GET" | "POST" | "PATCH" | "PUT" | "DELETE";
 export interface Call {
   method: Method;
   path: string;
+  /** Those that mean something to the call, beyond what every call has. */
+  headers?: Record<string, string>;
   body?: unknown;
   status: number;
   milliseconds: number;
@@ -44,6 +46,7 @@ export interface Options {
   /** Sent as it is, instead of JSON. */
   raw?: string;
   contentType?: string;
+  headers?: Record<string, string>;
 }
 
 export async function send<Answer>(
@@ -53,7 +56,7 @@ export async function send<Answer>(
   options: Options = {},
 ): Promise<{ data: Answer; call: Call }> {
   const started = performance.now();
-  const headers: Record<string, string> = { Accept: "application/json" };
+  const headers: Record<string, string> = { Accept: "application/json", ...options.headers };
   const payload = options.raw ?? (body === undefined ? undefined : JSON.stringify(body));
   if (payload !== undefined) headers["Content-Type"] = options.contentType ?? "application/json";
   let response: Response;
@@ -77,6 +80,7 @@ export async function send<Answer>(
   const call: Call = {
     method,
     path,
+    ...(options.headers ? { headers: options.headers } : {}),
     ...(body === undefined ? {} : { body }),
     status: response.status,
     milliseconds: performance.now() - started,
@@ -87,8 +91,8 @@ export async function send<Answer>(
   throw new ApiError(asProblem(answer, response), call, retryAfter(response));
 }
 
-export async function get<Answer>(path: string, signal?: AbortSignal): Promise<Answer> {
-  return (await send<Answer>("GET", path, undefined, { signal })).data;
+export async function get<Answer>(path: string, signal?: AbortSignal, headers?: Record<string, string>): Promise<Answer> {
+  return (await send<Answer>("GET", path, undefined, { signal, ...(headers ? { headers } : {}) })).data;
 }
 
 /** `path` with those parameters that have a value. */
@@ -100,7 +104,7 @@ export function withQuery(path: string, parameters: Record<string, string | numb
   return text ? `${path}?${text}` : path;
 }
 
-function parsed(text: string): unknown {
+export function parsed(text: string): unknown {
   if (!text) return null;
   try {
     return JSON.parse(text);
@@ -109,7 +113,7 @@ function parsed(text: string): unknown {
   }
 }
 
-function asProblem(answer: unknown, response: Response): Problem {
+export function asProblem(answer: unknown, response: Response): Problem {
   const problem = (typeof answer === "object" && answer !== null ? answer : {}) as Partial<Problem>;
   return {
     title: problem.title ?? response.statusText,

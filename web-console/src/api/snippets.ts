@@ -10,7 +10,7 @@ export const LANGUAGES: { id: Language; title: string }[] = [
   { id: "javascript", title: "JavaScript" },
 ];
 
-type Request = Pick<Call, "method" | "path" | "body">;
+type Request = Pick<Call, "method" | "path" | "headers" | "body">;
 
 export function snippet(language: Language, request: Request, origin = location.origin): string {
   const url = origin + request.path;
@@ -19,9 +19,10 @@ export function snippet(language: Language, request: Request, origin = location.
   return javascript(request, url);
 }
 
-function curl({ method, body }: Request, url: string): string {
+function curl({ method, headers, body }: Request, url: string): string {
   const lines = [method === "GET" ? `curl ${shellQuoted(url)}` : `curl -X ${method} ${shellQuoted(url)}`];
   lines.push(`-H "Authorization: Bearer $TWELVEFOLD_KEY"`);
+  for (const [name, value] of Object.entries(headers ?? {})) lines.push(`-H ${shellQuoted(`${name}: ${value}`)}`);
   if (body !== undefined) {
     lines.push("-H 'Content-Type: application/json'");
     lines.push(`-d ${shellQuoted(JSON.stringify(body))}`);
@@ -29,11 +30,12 @@ function curl({ method, body }: Request, url: string): string {
   return lines.join(" \\\n  ");
 }
 
-function python({ method, body }: Request, url: string): string {
+function python({ method, headers, body }: Request, url: string): string {
   const lines = ["import json", "import os", "import urllib.request", "", "request = urllib.request.Request("];
   lines.push(`    ${JSON.stringify(url)},`, `    method="${method}",`);
   lines.push("    headers={");
   lines.push('        "Authorization": f"Bearer {os.environ[\'TWELVEFOLD_KEY\']}",');
+  for (const [name, value] of Object.entries(headers ?? {})) lines.push(`        "${name}": ${JSON.stringify(value)},`);
   if (body !== undefined) lines.push('        "Content-Type": "application/json",');
   lines.push("    },");
   if (body !== undefined) lines.push(`    data=json.dumps(${pythonLiteral(body, 4)}).encode(),`);
@@ -42,10 +44,11 @@ function python({ method, body }: Request, url: string): string {
   return lines.join("\n");
 }
 
-function javascript({ method, body }: Request, url: string): string {
+function javascript({ method, headers, body }: Request, url: string): string {
   const lines = [`const response = await fetch(${JSON.stringify(url)}, {`];
   if (method !== "GET") lines.push(`  method: "${method}",`);
   lines.push("  headers: {", "    Authorization: `Bearer ${process.env.TWELVEFOLD_KEY}`,");
+  for (const [name, value] of Object.entries(headers ?? {})) lines.push(`    "${name}": ${JSON.stringify(value)},`);
   if (body !== undefined) lines.push('    "Content-Type": "application/json",');
   lines.push("  },");
   if (body !== undefined) lines.push(`  body: JSON.stringify(${indented(JSON.stringify(body, null, 2), 2)}),`);

@@ -239,9 +239,10 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
-    """A conversation in somebody's list."""
+    """A conversation in somebody's list. `peer`: with whom a direct one is."""
 
     conversation: Conversation
+    peer: str | None
     role: Role
     last_seq: int
     unread: int

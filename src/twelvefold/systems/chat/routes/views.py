@@ -119,9 +119,10 @@ class ConversationView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ListedView(msgspec.Struct, frozen=True, kw_only=True):
-    """A conversation in one's list."""
+    """A conversation in one's list. `peer`: with whom a direct one is."""
 
     conversation: ConversationView
+    peer: str | None
     role: str
     last_seq: int
     read_seq: int
@@ -132,6 +133,7 @@ class ListedView(msgspec.Struct, frozen=True, kw_only=True):
         """As the API shows it."""
         return cls(
             conversation=ConversationView.of(found.conversation),
+            peer=found.peer,
             role=found.role,
             last_seq=found.last_seq,
             read_seq=found.read_seq,

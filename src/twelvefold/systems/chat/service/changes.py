@@ -48,6 +48,8 @@ class ConversationChanges:
         self._settings = settings
         self._random_bytes = random_bytes
         self._salts = b""
+        self.on_seated: Callable[[TenantId, int, Sequence[str]], None] = lambda *_: None
+        """Told who has become a member of a conversation that they may not have known."""
 
     # -- messages -------------------------------------------------------------------------------
 
@@ -201,10 +203,12 @@ class ConversationChanges:
         async def work(changes: Changes, seq: int, counted: int) -> None:
             await changes.add(tenant, seats, at_ms=at_ms, from_seq=seq, counted=counted)
 
-        await self._conversations.change(
+        placed = await self._conversations.change(
             conversation_id, event_id, KINDS["member"], user, data, work, fence=-1, key=key, raises=True
         )
         self._rooms.stale(conversation_id)
+        if placed is not None:
+            self.on_seated(tenant, conversation_id, [name for name, _ in seats])
 
     async def _amend(  # noqa: PLR0917 - a place in a conversation, and what to do there
         self, tenant: TenantId, user: str, conversation_id: int, seq: int, kind: EventType,
@@ -266,7 +270,10 @@ class ConversationChanges:
                 await changes.remove(other, to_seq=seq)
 
         body = Body(user=other, change=change, role=role)
-        return await self._change(tenant, user, conversation_id, "member", body, judge, work, raises=True)
+        sent = await self._change(tenant, user, conversation_id, "member", body, judge, work, raises=True)
+        if change == "joined":
+            self.on_seated(tenant, conversation_id, [other])
+        return sent
 
     async def _change(  # noqa: PLR0917 - a place in a conversation, and what to do there
         self, tenant: TenantId, user: str, conversation_id: int, kind: EventType, body: Body,

@@ -17,6 +17,7 @@ import structlog
 
 from twelvefold.kernel.errors import TwelvefoldError
 from twelvefold.kernel.retry import Backoff
+from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.chat.contracts import Event
 from twelvefold.systems.chat.store.bus import Bus, Carried, Parcel, parcels
 from twelvefold.systems.chat.store.messages import MessageStore, Stored, shown
@@ -29,6 +30,8 @@ SWEEP_SECONDS = 1.0
 """How often heads are compared: the most that a message of a server that died can be late."""
 PAGE = 500
 MAX_EARLY = 5_000
+MAX_SEATED_TOLD = 1_000
+"""Members of a new conversation that are told at once; a larger one would flood the bus for a courtesy."""
 GONE = frozenset({"left", "removed", "banned"})
 
 
@@ -226,6 +229,12 @@ class Delivery:
     def tell_user(self, key: str, notice: bytes) -> None:
         """Tell all sockets of a user, wherever they are."""
         self._bus.publish_to_user(key, notice)
+
+    def tell_seated(self, tenant: TenantId, conversation_id: int, users: Sequence[str]) -> None:
+        """Tell people that they are in a conversation now; whoever does not hear it finds it in their list."""
+        notice = msgspec.json.encode({"type": "joined", "conversation": str(conversation_id)})
+        for user in users[:MAX_SEATED_TOLD]:
+            self.tell_user(f"{tenant}:{user}", notice)
 
     def _parcel(self, conversation_id: int, parcel: Parcel) -> None:
         room = self._rooms.get(conversation_id)

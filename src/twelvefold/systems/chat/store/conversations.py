@@ -188,7 +188,9 @@ class ConversationStore:
     async def of_user(self, tenant: TenantId, user: str, after_id: int, limit: int) -> list[Listed]:
         """The conversations that somebody is in, newest first by their beginning, with unread counts."""
         rows = await self._database.fetch(
-            f"""SELECT {_COLUMNS}, m.role, coalesce(r.read_seq, 0) AS read_seq, coalesce(r.read_counted, 0) AS read_counted
+            f"""SELECT {_COLUMNS}, m.role, coalesce(r.read_seq, 0) AS read_seq, coalesce(r.read_counted, 0) AS read_counted,
+                    CASE c.kind WHEN 'direct' THEN (SELECT user_id FROM chat.member o
+                        WHERE o.conversation_id = c.id AND o.user_id <> $2 LIMIT 1) END AS peer
                 FROM chat.member m JOIN chat.conversation c ON c.id = m.conversation_id
                 LEFT JOIN chat.receipt r ON r.conversation_id = c.id AND r.user_id = m.user_id
                 WHERE m.tenant_id = $1 AND m.user_id = $2 AND c.id < $3 ORDER BY c.id DESC LIMIT $4""",
@@ -196,7 +198,7 @@ class ConversationStore:
         )  # fmt: skip
         heads = await self._timeline.heads([row["id"] for row in rows])
         return [
-            Listed(conversation=_conversation(row), role=row["role"], last_seq=heads[row["id"]].last_seq,
+            Listed(conversation=_conversation(row), peer=row["peer"], role=row["role"], last_seq=heads[row["id"]].last_seq,
                    unread=max(0, heads[row["id"]].counted - row["read_counted"]), read_seq=row["read_seq"])
             for row in rows if row["id"] in heads
         ]  # fmt: skip

@@ -1,0 +1,363 @@
+// One conversation as its reader has it: what was said, in the order of its sequence, each thing once, and after it
+// what is still being sent. Three sources meet here (the live stream, history, what this window sends), and all are
+// joined by the sequence: an entry that is there is never put there again. What is sent has a name of its own
+// (`client_msg_id`) from the start, so that sending it again after a break is the same message.
+import { type Accessor, batch, createMemo, createSignal, type Setter } from "solid-js";
+import { createStore, type SetStoreFunction } from "solid-js/store";
+import type { Attachment, Draft, Event, Listed, Receipt } from "./api";
+import { type Entry, entryOf, reacted, shownOf } from "./entry";
+import { type Around, Outbox } from "./outbox";
+
+export interface Seen {
+  others: number;
+  delivered: number;
+  read: number;
+}
+
+const FIRST_PAGE = 100;
+const PAGE = 300;
+const FAR_PAGE = 1000;
+/** A reader that missed more than this begins anew at the newest; the rest is history, read when it is looked at. */
+export const FAR_BEHIND = 2000;
+
+export class Room {
+  readonly id: string;
+  readonly listed: Listed;
+  readonly setListed: SetStoreFunction<Listed>;
+  /** Everything up to here came by the stream. */
+  position: number | null = null;
+  following = false;
+
+  readonly outbox: Outbox;
+  readonly entries: Accessor<Entry[]>;
+  readonly receipts: Accessor<{ delivered: Float64Array; read: Float64Array; of: Receipt[] }>;
+  readonly typing: Accessor<string[]>;
+  readonly loading: Accessor<boolean>;
+  readonly error: Accessor<unknown>;
+  /** There is nothing before the first entry. */
+  readonly begun: Accessor<boolean>;
+  /** Why one can no longer speak here. */
+  readonly gone: Accessor<string | null>;
+  readonly #around: Around;
+  readonly #bySeq = new Map<number, Entry>();
+  readonly #replies = new Map<number, ReturnType<typeof createSignal<Entry[]>>>();
+  readonly #stored: Accessor<Entry[]>;
+  readonly #setStored: Setter<Entry[]>;
+  readonly #marks = new Map<string, Receipt>();
+  readonly #marked: Accessor<number>;
+  readonly #bumpMarks: Setter<number>;
+  readonly #typists = new Map<string, number>();
+  readonly #setTyping: Setter<string[]>;
+  readonly #setLoading: Setter<boolean>;
+  readonly #setError: Setter<unknown>;
+  readonly #setBegun: Setter<boolean>;
+  readonly #setGone: Setter<string | null>;
+  #head: number;
+  #oldest: number | null = null;
+  #opened = false;
+  #generation = 0;
+
+  constructor(listed: Listed, around: Around) {
+    this.id = listed.conversation.id;
+    this.#around = around;
+    this.#head = listed.last_seq;
+    [this.listed, this.setListed] = createStore(listed);
+    [this.#stored, this.#setStored] = createSignal<Entry[]>([]);
+    this.outbox = new Outbox(this.id, around, (entry, seq) => this.#acknowledged(entry, seq));
+    [this.#marked, this.#bumpMarks] = createSignal(0);
+    [this.typing, this.#setTyping] = createSignal<string[]>([]);
+    [this.loading, this.#setLoading] = createSignal(false);
+    [this.error, this.#setError] = createSignal<unknown>(null);
+    [this.begun, this.#setBegun] = createSignal(false);
+    [this.gone, this.#setGone] = createSignal<string | null>(null);
+    this.entries = createMemo(() => [...this.#stored(), ...this.outbox.pending().filter(({ is }) => is.thread === null)]);
+    this.receipts = createMemo(() => {
+      this.#marked();
+      const others = [...this.#marks.values()].filter((mark) => mark.user !== this.#around.api.user);
+      const descending = (pick: (mark: Receipt) => number) => Float64Array.from(others, pick).sort().reverse();
+      return { delivered: descending((mark) => mark.delivered_seq), read: descending((mark) => mark.read_seq), of: others };
+    });
+  }
+
+  get user(): string {
+    return this.#around.api.user;
+  }
+
+  last(): Entry | undefined {
+    return this.entries().findLast(({ is }) => is.kind === "message");
+  }
+
+  /** How many of the others have it, how many have read it. */
+  seenBy(seq: number): Seen {
+    const { delivered, read, of } = this.receipts();
+    const upTo = (marks: Float64Array) => {
+      const first = marks.findIndex((mark) => mark < seq);
+      return first < 0 ? marks.length : first;
+    };
+    return { others: of.length, delivered: upTo(delivered), read: upTo(read) };
+  }
+
+  members(): string[] {
+    this.#marked();
+    return [...this.#marks.keys()];
+  }
+
+  // -- reading ----------------------------------------------------------------------------------
+
+  /** The newest entries and everybody's receipts; once, and again after a break for the receipts. */
+  async open(): Promise<void> {
+    if (!this.#opened) {
+      this.#opened = true;
+      await this.older();
+      if (this.error()) this.#opened = false;
+    }
+    await this.readReceipts();
+  }
+
+  /** What was before; as far back as `until`, if that is said. */
+  async older(until?: number): Promise<void> {
+    if (this.loading() || this.begun()) return;
+    this.#setLoading(true);
+    this.#setError(null);
+    const generation = this.#generation;
+    try {
+      do {
+        const before = this.#oldest;
+        const found = await this.#around.api.history(this.id, before, until !== undefined ? FAR_PAGE : before === null ? FIRST_PAGE : PAGE);
+        if (generation !== this.#generation) return; // begun anew meanwhile: this would leave a gap
+        batch(() => {
+          this.#take(found.reverse(), Math.max(this.position ?? 0, found.at(-1)?.seq ?? 0));
+          this.#oldest = found[0]?.seq ?? this.#oldest;
+          if (found.length === 0 || (found[0]?.seq ?? 0) <= 1) this.#setBegun(true);
+        });
+      } while (until !== undefined && !this.begun() && (this.#oldest ?? 0) > until);
+    } catch (problem) {
+      if (generation !== this.#generation) return;
+      this.#setError(problem);
+    }
+    this.#setLoading(false);
+  }
+
+  find(seq: number): Entry | undefined {
+    return this.#bySeq.get(seq);
+  }
+
+  async readReceipts(): Promise<void> {
+    try {
+      let cursor: string | null = null;
+      do {
+        const page: { items: Receipt[]; next_cursor: string | null } = await this.#around.api.receipts(this.id, cursor);
+        this.mark(page.items);
+        cursor = page.next_cursor;
+      } while (cursor !== null && this.#marks.size < 10_000);
+    } catch {
+      // Receipts are a courtesy: the next report or the next reconnection brings them.
+    }
+  }
+
+  mark(items: Receipt[]): void {
+    for (const item of items) {
+      const known = this.#marks.get(item.user);
+      this.#marks.set(item.user, {
+        user: item.user,
+        delivered_seq: Math.max(item.delivered_seq, known?.delivered_seq ?? 0),
+        read_seq: Math.max(item.read_seq, known?.read_seq ?? 0),
+      });
+      // Read in another window of the same user.
+      if (item.user === this.user && item.read_seq >= (this.position ?? Infinity)) this.setListed("unread", 0);
+    }
+    this.#bumpMarks((count) => count + 1);
+  }
+
+  typed(user: string, seconds: number): void {
+    if (user === this.user) return;
+    clearTimeout(this.#typists.get(user));
+    this.#typists.set(
+      user,
+      window.setTimeout(() => this.#hush(user), seconds * 1000),
+    );
+    this.#setTyping([...this.#typists.keys()]);
+  }
+
+  #hush(user: string): void {
+    const timer = this.#typists.get(user);
+    if (timer === undefined) return;
+    clearTimeout(timer);
+    this.#typists.delete(user);
+    this.#setTyping([...this.#typists.keys()]);
+  }
+
+  // -- the stream -------------------------------------------------------------------------------
+
+  /** As the list says it is now, before it is followed (again). */
+  refresh(listed: Listed): void {
+    this.setListed(listed);
+    this.#head = listed.last_seq;
+    if (this.position !== null && listed.last_seq - this.position > FAR_BEHIND) this.#forget();
+    this.#setGone(null);
+  }
+
+  /** Where to follow from: what this window has, or just enough for a preview. */
+  after(): number {
+    this.position ??= Math.max(0, this.#head - 10);
+    return this.position;
+  }
+
+  #forget(): void {
+    this.#generation += 1;
+    batch(() => {
+      this.#setLoading(false);
+      this.position = null;
+      this.#oldest = null;
+      this.#bySeq.clear();
+      this.#replies.clear();
+      this.#setStored([]);
+      this.#setBegun(false);
+    });
+    if (this.#opened) void this.older();
+  }
+
+  /** News, in their order. Returns whether there was any that was not known. */
+  hear(events: Event[]): boolean {
+    const fresh = events.filter((event) => event.seq > (this.position ?? 0));
+    const newest = fresh.at(-1);
+    if (!newest) return false;
+    batch(() => {
+      this.#take(fresh, this.#head);
+      for (const event of fresh) {
+        if (event.type === "message") {
+          this.#hush(event.author);
+          if (event.author !== this.user && event.seq > this.#head) this.setListed("unread", (count) => count + 1);
+          const target = event.thread === undefined ? undefined : this.#bySeq.get(event.thread);
+          if (target && event.seq > target.asOf) target.set("replies", (count) => count + 1);
+        } else if (event.type === "conversation" && event.name !== undefined) {
+          this.setListed("conversation", "name", event.name);
+        } else if (event.type === "member") this.#moved(event);
+      }
+      this.position = newest.seq;
+      this.#head = Math.max(this.#head, newest.seq);
+      this.setListed("last_seq", this.#head);
+    });
+    return true;
+  }
+
+  #moved(event: Event): void {
+    const { user = "", change, role } = event;
+    const gone = change === "left" || change === "removed" || change === "banned";
+    if (change === "joined" && !this.#marks.has(user) && event.seq > 1) {
+      this.setListed("conversation", "members", (count) => count + 1);
+      this.mark([{ user, delivered_seq: 0, read_seq: 0 }]);
+    }
+    if (gone && (this.#marks.delete(user) || user === this.user)) {
+      this.setListed("conversation", "members", (count) => Math.max(0, count - 1));
+      this.#bumpMarks((count) => count + 1);
+    }
+    if (user !== this.user) return;
+    if (change === "role" && role) this.setListed("role", role);
+    if (gone) {
+      this.following = false;
+      const words = { left: "You have left this conversation.", removed: `${event.author} took you out of this conversation.` };
+      this.#setGone(change === "banned" ? `${event.author} banned you from this conversation.` : words[change as keyof typeof words]);
+    }
+  }
+
+  /** Put entries where they belong; `asOf`: what is newer comes by the stream. */
+  #take(events: Event[], asOf: number): void {
+    const fresh: Entry[] = [];
+    for (const event of events) {
+      if (event.type === "message") {
+        if (this.#bySeq.has(event.seq)) continue;
+        const mine = event.author === this.user ? this.outbox.find(event.client_msg_id) : undefined;
+        const entry = mine ?? entryOf(event, Math.max(asOf, event.seq));
+        if (mine) {
+          this.outbox.take(mine);
+          mine.set({ ...shownOf(event), clientId: mine.is.clientId });
+          mine.asOf = event.seq;
+        }
+        this.#bySeq.set(event.seq, entry);
+        if (entry.is.thread === null) fresh.push(entry);
+        else this.#answer(entry.is.thread, entry);
+      } else if (event.type === "member" || event.type === "conversation") {
+        if (this.#bySeq.has(event.seq)) continue;
+        const entry = entryOf(event, event.seq);
+        this.#bySeq.set(event.seq, entry);
+        fresh.push(entry);
+      } else this.#amend(event);
+    }
+    this.#merge(fresh);
+  }
+
+  #merge(fresh: Entry[]): void {
+    if (!fresh.length) return;
+    const seq = ({ is }: Entry) => is.seq ?? Infinity;
+    this.#setStored((known) => [...known, ...fresh].sort((one, other) => seq(one) - seq(other)));
+  }
+
+  #amend(event: Event): void {
+    const entry = event.target === undefined ? undefined : this.#bySeq.get(event.target);
+    if (!entry) return;
+    if (event.type === "deleted") entry.set({ deleted: true, text: "", attachments: [], reactions: [] });
+    else if (event.type === "edited" && event.message && !entry.is.deleted) {
+      if (event.message.deleted) entry.set({ deleted: true, text: "", attachments: [], reactions: [] });
+      else entry.set({ text: event.message.text ?? "", edited: true });
+    } else if (event.type === "reaction" && event.emoji)
+      entry.set("reactions", (known) => reacted(known, event.emoji ?? "", event.author, event.added ?? false));
+  }
+
+  // -- threads ----------------------------------------------------------------------------------
+
+  #thread(seq: number): ReturnType<typeof createSignal<Entry[]>> {
+    let found = this.#replies.get(seq);
+    if (!found) {
+      found = createSignal<Entry[]>([]);
+      this.#replies.set(seq, found);
+    }
+    return found;
+  }
+
+  #answer(thread: number, entry: Entry): void {
+    const [, set] = this.#thread(thread);
+    set((known) => [...(known ?? []), entry].sort((one, other) => (one.is.seq ?? Infinity) - (other.is.seq ?? Infinity)));
+  }
+
+  /** The answers in a thread that are known here, and those being sent. */
+  answers(thread: number): Entry[] {
+    return [...(this.#thread(thread)[0]() ?? []), ...this.outbox.pending().filter(({ is }) => is.thread === thread)];
+  }
+
+  async openThread(seq: number): Promise<void> {
+    if (!this.#bySeq.has(seq)) this.#bySeq.set(seq, entryOf(await this.#around.api.message(this.id, seq), this.position ?? seq));
+    let after = 0;
+    for (;;) {
+      const found = await this.#around.api.thread(this.id, seq, after, FAR_PAGE);
+      batch(() => this.#take(found, this.position ?? 0));
+      after = found.at(-1)?.seq ?? after;
+      if (found.length < FAR_PAGE) break;
+    }
+    this.#bySeq.get(seq)?.set("replies", (count) => Math.max(count, this.answers(seq).length));
+  }
+
+  // -- saying -----------------------------------------------------------------------------------
+
+  /** Show it at once, and send it until it is acknowledged or refused. */
+  say(draft: Draft, attachments: Attachment[] = []): void {
+    this.outbox.say(draft, attachments, new Date().toISOString());
+  }
+
+  #acknowledged(entry: Entry, seq: number): void {
+    batch(() => {
+      this.outbox.take(entry);
+      if (this.#bySeq.has(seq)) return; // the stream was quicker, and has put it there
+      entry.set({ seq, sending: "no", problem: null });
+      entry.asOf = seq;
+      this.#bySeq.set(seq, entry);
+      if (entry.is.thread === null) this.#merge([entry]);
+      else this.#answer(entry.is.thread, entry);
+    });
+  }
+
+  close(): void {
+    for (const timer of this.#typists.values()) clearTimeout(timer);
+    this.outbox.close();
+  }
+}
