@@ -146,6 +146,15 @@ async def test_nobody_grants_what_they_do_not_have(ask):
         assert answered.status_code == status, (scopes, answered.text)
 
 
+async def test_nobody_grants_a_tier_above_their_own(ask):
+    made = await ask("POST", "/v1/tenants", key=OWNER, json={"name": "acme", "tier": "pro"})
+    owner = made.json()["owner_key"]["key"]
+    for tier, status in (("free", 201), ("pro", 201), ("enterprise", 403)):
+        answer = await ask("POST", "/v1/keys", key=owner, json={"name": tier, "scopes": ["*"], "tier": tier})
+        assert answer.status_code == status, answer.text
+    assert answer.json()["field"] == "tier"
+
+
 async def test_a_revoked_key_is_dead_and_can_be_restored_for_ten_minutes(ask, clock):
     made = await make_key(ask, ["keys:read"])
     assert (await ask("GET", "/v1/keys", key=made["key"])).status_code == 200

@@ -1,5 +1,7 @@
 """`twelvefold tenants`: who shares this platform."""
 
+from typing import Literal
+
 from twelvefold.cli.connection import Connection
 from twelvefold.cli.options import Data, Json, verb
 from twelvefold.cli.output import show, table
@@ -8,9 +10,15 @@ app = verb("tenants", "Tenants.")
 
 
 @app.command
-def create(name: str, *, data: Data = None, json: Json = False) -> None:
-    """Make a tenant and print the key that owns it; it is shown this once."""
-    made = Connection.open(data).call("POST", "/v1/tenants", {"name": name})
+def create(
+    name: str,
+    *,
+    tier: Literal["free", "pro", "enterprise"] = "free",
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Make a tenant and print the key that owns it; it is shown this once. Its keys have at most this tier."""
+    made = Connection.open(data).call("POST", "/v1/tenants", {"name": name, "tier": tier})
     show(made, as_json=json, text=made["owner_key"]["key"])
 
 

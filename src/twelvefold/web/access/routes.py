@@ -47,9 +47,10 @@ class KeyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class TenantRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A tenant to make."""
+    """A tenant to make. Its keys have at most this tier."""
 
     name: Name
+    tier: Tier = "free"
 
 
 class NamedView(msgspec.Struct, frozen=True):
@@ -238,7 +239,7 @@ def _tenant_routes(access: Access) -> Router:
 
     @post("/", summary="Make a tenant and the key that owns it")
     async def create_tenant(request: Ask, data: JSONBody[TenantRequest]) -> TenantView:
-        tenant, owner = await access.create_tenant(principal_of(request), data.name)
+        tenant, owner = await access.create_tenant(principal_of(request), data.name, data.tier)
         return TenantView.of(tenant, owner)
 
     return Router("/v1/tenants", route_handlers=[list_tenants, create_tenant], tags=["Tenants"])

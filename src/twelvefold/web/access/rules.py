@@ -8,9 +8,11 @@ secret scanners find keys that leaked.
 import hashlib
 import re
 from collections.abc import Iterable
+from typing import get_args
 
 from twelvefold.kernel.errors import ForbiddenError, InvalidInputError
 from twelvefold.kernel.tenancy import DEFAULT_TENANT, Principal
+from twelvefold.web.access.contracts import Tier
 
 SECRET_BYTES = 32
 SESSION_SECONDS = 12 * 3600
@@ -19,6 +21,8 @@ RESTORE_SECONDS = 600
 LAST_USED_GRAIN_SECONDS = 300
 """`last_used_at` is written at most this often for a key."""
 
+TIERS: tuple[str, ...] = get_args(Tier)
+"""From the least to the most."""
 ACTIONS = ("read", "write", "admin")
 PLATFORM_ADMIN = "admin"
 """The scope over tenants; only the first tenant's keys can have it."""
@@ -54,8 +58,14 @@ def known_scopes(systems: Iterable[str]) -> frozenset[str]:
     return frozenset(each | {"*", PLATFORM_ADMIN})
 
 
-def check_grant(granter: Principal, scopes: Iterable[str], known: frozenset[str]) -> None:
-    """Raise unless `scopes` exist and `granter` has them all: nobody can grant more than they have."""
+def check_grant(granter: Principal, scopes: Iterable[str], tier: Tier, known: frozenset[str]) -> None:
+    """Raise unless `scopes` exist and `granter` has them all, and the tier: nobody can grant more than they have."""
+    if TIERS.index(tier) > TIERS.index(granter.tier):
+        raise ForbiddenError(
+            f"a key of the tier '{granter.tier}' cannot grant '{tier}'",
+            field="tier",
+            hint="whoever administers the platform sets a tenant's tier",
+        )
     for scope in scopes:
         if scope not in known:
             raise InvalidInputError(

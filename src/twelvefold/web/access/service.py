@@ -25,6 +25,7 @@ from twelvefold.web.access.contracts import (
     SessionView,
     Tenant,
     TenantPage,
+    Tier,
 )
 from twelvefold.web.access.store import AccessStore
 
@@ -87,8 +88,8 @@ class Access:
     # -- keys -----------------------------------------------------------------------------------
 
     async def create_key(self, granter: Principal, new: NewKey) -> MadeKey:
-        """Make a key for the granter's tenant, with scopes that the granter has."""
-        rules.check_grant(granter, new.scopes, self.scopes)
+        """Make a key for the granter's tenant, with scopes and at most the tier that the granter has."""
+        rules.check_grant(granter, new.scopes, new.tier, self.scopes)
         now = self._clock.now_ms()
         if new.expires_at_ms is not None and new.expires_at_ms <= now:
             raise InvalidInputError("this moment has passed", field="expires_at")
@@ -137,12 +138,17 @@ class Access:
 
     # -- tenants --------------------------------------------------------------------------------
 
-    async def create_tenant(self, principal: Principal, name: str) -> tuple[Tenant, MadeKey]:
-        """A new tenant and the key that owns it. Raises `ForbiddenError`, `TenantNameTakenError`."""
+    async def create_tenant(
+        self, principal: Principal, name: str, tier: Tier = "free"
+    ) -> tuple[Tenant, MadeKey]:
+        """A new tenant and the key that owns it; its keys have at most this tier.
+
+        Raises `ForbiddenError`, `TenantNameTakenError`.
+        """
         self._check_administrator(principal)
         now = self._clock.now_ms()
         tenant = await self._store.insert_tenant(name, now)
-        owner = NewKey(name="owner", scopes=("*",), tier="free")
+        owner = NewKey(name="owner", scopes=("*",), tier=tier)
         return tenant, await self._make_key(tenant.id, owner, now)
 
     async def list_tenants(
