@@ -4,7 +4,9 @@ import { Api, titleOf } from "./api";
 import { Conversations } from "./Conversations";
 import { me } from "./state";
 import { Try } from "./Try";
-import "./chat.css";
+import "./room.css";
+import "./composer.css";
+import "./chat.css"; // last: its narrow forms are of all three
 
 const MOST_FOUND = 6;
 const MOST_LOOKED_THROUGH = 200;
