@@ -139,6 +139,7 @@ class LimiterSystem:
                 lambda: rules.envoy if folder is None else rules.envoy | folder.domains,
                 mode=settings.grpc_mode,
                 failure=settings.failure,
+                ipv6_prefix=settings.ipv6_prefix,
             )
             rules.on_change.append(self._grpc.forget)
             if folder is not None:

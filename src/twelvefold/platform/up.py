@@ -182,10 +182,11 @@ def engine_urls(config: Config, embedded: EngineUrls) -> EngineUrls:
 
 
 def _with_free_doors(config: Config) -> Config:
-    """Where the web takes any free port, so do the limiter's doors, unless they are closed."""
+    """Where the web takes any free port, so do the limiter's doors, unless they are closed or were named."""
     free = {}
+    usual = Config().limiter
     for name in ("grpc_port", "resp_port"):
-        if getattr(config.limiter, name):
+        if getattr(config.limiter, name) == getattr(usual, name):
             with reserve(config.limiter.host, 0) as door:
                 free[name] = door.getsockname()[1]
     return msgspec.structs.replace(config, limiter=msgspec.structs.replace(config.limiter, **free))
