@@ -24,7 +24,7 @@ from twelvefold.kernel.config import Loaded
 from twelvefold.kernel.errors import ConfigurationError, EngineUnavailableError, TwelvefoldError
 from twelvefold.platform import runtime
 from twelvefold.platform.catalogue import SYSTEMS
-from twelvefold.platform.config import SERVER_ENGINES, Config, embedded_engines
+from twelvefold.platform.config import SERVER_ENGINES, Config, default_processes, embedded_engines
 from twelvefold.platform.places import owner_key
 from twelvefold.platform.roles import RoleServer
 from twelvefold.web.ports import reserve
@@ -167,11 +167,6 @@ class Up:
             runtime.remove(self._folder.path)
             self._folder.close()
             self._folder = None
-
-
-def default_processes() -> int:
-    """Web processes by cores: all but one, which is left to the engines and the worker; at least one, at most four."""
-    return max(1, min(4, len(os.sched_getaffinity(0)) - 1))
 
 
 def engine_urls(config: Config, embedded: EngineUrls) -> EngineUrls:

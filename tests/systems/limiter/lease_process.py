@@ -25,7 +25,7 @@ def leased_rule(limit: int) -> Rule:
 
 async def main(url: str, file: str, limit: int, lease_seconds: float) -> None:
     settings = LimiterSettings(answer_ms=5000, lease_seconds=lease_seconds)
-    with Path(file).open("r+b") as opened, mmap.mmap(opened.fileno(), 8) as count:
+    with Path(file).open("r+b") as opened, mmap.mmap(opened.fileno(), 8) as count:  # noqa: ASYNC230 - once, before anything waits
         async with open_limiter(url, settings=settings) as limiter:
             rule, admitted = leased_rule(limit), 0
             while True:

@@ -126,6 +126,7 @@ class RespConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(notEnoughData=_NOT_YET)
         self._transport: Any = None
+        self._peer = ""
         self._replies: deque[bytes | _Reply] = deque()
         self._pending_bytes = 0
         self._tail = b""
@@ -153,6 +154,8 @@ class RespConnection(asyncio.Protocol):
             self._transport.close()
             return
         self.door.connections.add(self)
+        address = transport.get_extra_info("peername")
+        self._peer = address[0] if isinstance(address, tuple) else ""
         self.tenant = self.door.callers.anonymous or None
         self._timer = self._loop.call_later(_IDLE_SECONDS, self._check_idle)
 
@@ -361,7 +364,7 @@ class RespConnection(asyncio.Protocol):
         self._verifying = self._loop.create_task(self._ask_who(secret, then))
 
     async def _ask_who(self, secret: str, then: bytes | None) -> None:
-        tenant = await self.door.callers.verify(secret)
+        tenant = await self.door.callers.verify(secret, self._peer)
         self._verifying = None
         if self._closing:
             return

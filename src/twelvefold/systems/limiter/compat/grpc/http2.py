@@ -89,6 +89,7 @@ class Http2Connection(asyncio.Protocol):
         self._handler = handler
         self._loop = asyncio.get_running_loop()
         self._transport: Any = None
+        self.peer = ""
         self._buffer = b""
         self._greeted = False
         self._closed = False
@@ -116,6 +117,8 @@ class Http2Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say what we take."""
         self._transport = transport
+        address = transport.get_extra_info("peername")
+        self.peer = address[0] if isinstance(address, tuple) else ""
         if not self._handler.opened(self):
             self._transport.abort()
             return

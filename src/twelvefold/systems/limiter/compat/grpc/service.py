@@ -150,7 +150,7 @@ class RateLimitService:
         return secret.strip() if scheme.lower() == "bearer" else "-"
 
     async def _verify(self, connection: Http2Connection, stream: Stream, secret: str, payload: bytes) -> None:
-        tenant = await self._callers.verify(secret)
+        tenant = await self._callers.verify(secret, connection.peer)
         if tenant is None:
             connection.fail(
                 stream, UNAUTHENTICATED, "send an API key as metadata: authorization: Bearer tf_..."
