@@ -279,6 +279,21 @@ class Limiter:
             return self.degrade(bound, key, cost, error)
         return None
 
+    def ask_here(self, bound: Bound, keys: Sequence[bytes]) -> list[Outcome]:
+        """One unit of a local rule for each key, in order: for the Redis door's pipelines."""
+        ask = self._local.limit(bound).ask
+        outcomes: list[Outcome] = []
+        admitted = 0
+        for key in keys:
+            outcome = ask(key)
+            outcomes.append(outcome)
+            if outcome.allowed and not bound.rule.record:
+                admitted += 1
+            else:
+                self._count(bound, key, 1, outcome, 0)
+        self.tally.admit(bound, admitted)
+        return outcomes
+
     def decide_here(
         self, bound: Bound, key: bytes, cost: int, later: Callable[[Decision], None]
     ) -> Decision | None:
