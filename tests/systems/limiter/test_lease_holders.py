@@ -6,15 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from drills.limiter.node import admitted_in, leased_rule
 from tests.engines.valkey_server import ValkeyServer
-from tests.systems.limiter.lease_process import leased_rule
 
 from twelvefold.systems.limiter.library import open_limiter
 from twelvefold.systems.limiter.settings import LimiterSettings
 
 LIMIT = 20_000
 LEASE_SECONDS = 0.5
-NODE = Path(__file__).with_name("lease_process.py")
 
 
 async def test_a_node_killed_under_load_costs_at_most_its_lease_and_what_it_held_comes_back(
@@ -26,18 +25,25 @@ async def test_a_node_killed_under_load_costs_at_most_its_lease_and_what_it_held
     nodes = []
     rule = leased_rule(LIMIT)
 
-    def admitted() -> int:
-        return sum(int.from_bytes(file.read_bytes(), "big") for file in files)
-
     try:
         for file in files:
             file.write_bytes(bytes(8))
-            words = [sys.executable, str(NODE), server.url, str(file), str(LIMIT), str(LEASE_SECONDS)]
+            words = [
+                sys.executable,
+                "-m",
+                "drills.limiter.node",
+                server.url,
+                str(file),
+                str(LIMIT),
+                str(LEASE_SECONDS),
+            ]
             nodes.append(await asyncio.create_subprocess_exec(*words))
         async with open_limiter(server.url, settings=LimiterSettings(answer_ms=5000)) as watcher:
 
             async def all_hold_leases() -> bool:
-                return admitted() > LIMIT // 4 and len(await watcher.outstanding(rule, "k")) == len(nodes)
+                return admitted_in(files) > LIMIT // 4 and len(await watcher.outstanding(rule, "k")) == len(
+                    nodes
+                )
 
             await eventually(all_hold_leases)
             before = await watcher.outstanding(rule, "k")
@@ -49,7 +55,7 @@ async def test_a_node_killed_under_load_costs_at_most_its_lease_and_what_it_held
             assert 0 < bound <= LIMIT // 8, (
                 "a lease is at most a tenth of the limit, and what was kept of the last"
             )
-            assert admitted() < LIMIT, "the limit was used up before the node died: nothing is shown"
+            assert admitted_in(files) < LIMIT, "the limit was used up before the node died: nothing is shown"
 
             async def used_up() -> bool:
                 return (
@@ -58,7 +64,7 @@ async def test_a_node_killed_under_load_costs_at_most_its_lease_and_what_it_held
                 )
 
             await eventually(used_up)
-            total = admitted()
+            total = admitted_in(files)
         # Nothing of the dead node's lease was lost, and what it had used of it was admitted twice at most.
         # (One unit a node may have been admitted and not yet written down when the signal came.)
         assert LIMIT - 1 <= total <= LIMIT + bound

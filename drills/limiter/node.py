@@ -1,11 +1,12 @@
 """A node that asks a leased rule without end; what it has admitted stands in a file that outlives it.
 
-Usage: python lease_process.py VALKEY_URL COUNT_FILE LIMIT LEASE_SECONDS
+Usage: python -m drills.limiter.node VALKEY_URL COUNT_FILE LIMIT LEASE_SECONDS
 """
 
 import asyncio
 import mmap
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from twelvefold.systems.limiter.contracts import Rule
@@ -21,6 +22,11 @@ def leased_rule(limit: int) -> Rule:
     return Rule(
         name="leased", limit=limit, mode="leased", algorithm="fixed_window", calendar="year", failure="closed"
     )
+
+
+def admitted_in(files: Iterable[Path]) -> int:
+    """What the nodes with these count files have admitted so far."""
+    return sum(int.from_bytes(file.read_bytes(), "big") for file in files)
 
 
 async def main(url: str, file: str, limit: int, lease_seconds: float) -> None:
