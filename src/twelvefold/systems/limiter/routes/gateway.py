@@ -12,8 +12,9 @@ from twelvefold.kernel.tenancy import Principal, TenantId
 from twelvefold.systems.limiter.contracts import EndpointRule, Failure, Hit, Rule
 from twelvefold.systems.limiter.rules.headers import Reset, header_fields
 from twelvefold.systems.limiter.rules.keys import client_network
+from twelvefold.systems.limiter.service.decisions import refusal
 from twelvefold.systems.limiter.service.guesses import Guesses
-from twelvefold.systems.limiter.service.limiter import Limiter, refusal
+from twelvefold.systems.limiter.service.limiter import Limiter
 from twelvefold.systems.limiter.service.rules import RuleService
 from twelvefold.web.guard import GateDecision, RequestFacts
 

@@ -70,3 +70,8 @@ class Tally:
     def _forget_rare(self) -> None:
         kept = sorted(self.denied.items(), key=lambda item: item[1], reverse=True)[:_KEEP_KEYS]
         self.denied = dict(kept)
+
+
+def shown(key: bytes) -> str:
+    """A key for people: what was encoded, without its mark."""
+    return key[1:].decode("utf-8", "replace")

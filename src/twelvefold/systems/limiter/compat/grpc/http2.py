@@ -1,9 +1,7 @@
-"""HTTP/2 as a unary gRPC server needs it: frames, header blocks, flow control; no I/O of its own kind.
+"""HTTP/2 as a unary gRPC server needs it: frames, streams, flow control; no I/O of its own kind.
 
-A gRPC client repeats its header block byte for byte, so a decoded block is remembered for as long as the
-HPACK table stands still: that is most of the difference to a general server. Everything a peer can make us
-keep or do is bounded, and a peer that goes beyond is told so with GOAWAY. Sources: RFC 9113, RFC 7541, and
-the floods of CVE-2023-44487 (reset) and CVE-2024-27316 (continuation).
+Everything a peer can make us keep or do is bounded, and a peer that goes beyond is told so with GOAWAY.
+Sources: RFC 9113, RFC 7541, and the floods of CVE-2023-44487 (reset) and CVE-2024-27316 (continuation).
 """
 
 import asyncio
@@ -13,12 +11,10 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import structlog
-from hpack import Decoder, HPACKError, InvalidTableIndex
 
 from twelvefold.systems.limiter.compat.grpc.frames import (
     ACK,
     CALM_DOWN,
-    COMPRESSION_ERROR,
     CONTINUATION,
     DATA,
     END_HEADERS,
@@ -27,8 +23,6 @@ from twelvefold.systems.limiter.compat.grpc.frames import (
     FRAME_SIZE_ERROR,
     GOAWAY,
     HEADERS,
-    MAX_BLOCK,
-    MAX_CONTINUATIONS,
     MAX_FRAME,
     MAX_MESSAGE,
     MAX_STREAMS,
@@ -46,20 +40,18 @@ from twelvefold.systems.limiter.compat.grpc.frames import (
     WINDOW_UPDATE,
     WITH_PRIORITY,
     ConnectionFaultError,
-    Request,
     Stream,
     frame,
     unpadded,
 )
+from twelvefold.systems.limiter.compat.grpc.header_blocks import MAX_HEADER_LIST, HeaderBlocks
 
 log = structlog.get_logger("limiter")
 
-_MAX_HEADER_LIST: Final = 16_384
 _MAX_WINDOW: Final = (1 << 31) - 1
 _DEFAULT_WINDOW: Final = 65_535
 _RECEIVE_WINDOW: Final = 1 << 20
 _GRACE_RESETS: Final = 200
-_MAX_MEMO: Final = 256
 _MAX_CONTROL: Final = 1_000
 """Settings and pings in a second."""
 
@@ -93,14 +85,9 @@ class Http2Connection(asyncio.Protocol):
         self._buffer = b""
         self._greeted = False
         self._closed = False
-        self._decoder = Decoder(max_header_list_size=_MAX_HEADER_LIST)
-        self._memo: dict[bytes, Request] = {}
+        self._blocks = HeaderBlocks()
         self._streams: dict[int, Stream] = {}
         self._last_stream = 0
-        self._block: list[bytes] | None = None
-        self._block_stream = 0
-        self._block_flags = 0
-        self._block_size = 0
         self._send_window = _DEFAULT_WINDOW
         self._peer_window = _DEFAULT_WINDOW
         self._received = 0
@@ -122,7 +109,7 @@ class Http2Connection(asyncio.Protocol):
         if not self._handler.opened(self):
             self._transport.abort()
             return
-        settings = ((0x3, MAX_STREAMS), (0x4, _RECEIVE_WINDOW), (0x6, _MAX_HEADER_LIST))
+        settings = ((0x3, MAX_STREAMS), (0x4, _RECEIVE_WINDOW), (0x6, MAX_HEADER_LIST))
         payload = b"".join(struct.pack(">HI", name, value) for name, value in settings)
         window = struct.pack(">I", _RECEIVE_WINDOW)
         self._transport.write(frame(SETTINGS, 0, 0, payload) + frame(WINDOW_UPDATE, 0, 0, window))
@@ -191,7 +178,8 @@ class Http2Connection(asyncio.Protocol):
             stream = int.from_bytes(data[at + 5 : at + 9], "big") & 0x7FFFFFFF
             payload = data[at + 9 : at + 9 + size]
             at += 9 + size
-            if self._block is not None and (kind != CONTINUATION or stream != self._block_stream):
+            open_stream = self._blocks.open_stream
+            if open_stream and (kind != CONTINUATION or stream != open_stream):
                 raise ConnectionFaultError(PROTOCOL_ERROR, "a header block was interrupted")
             take = _TAKERS.get(kind)
             if take is not None:  # unknown frames are ignored
@@ -212,24 +200,17 @@ class Http2Connection(asyncio.Protocol):
         if flags & END_HEADERS:
             self._take_block(stream, flags, payload)
         else:
-            self._block, self._block_stream, self._block_flags = [payload], stream, flags
-            self._block_size = len(payload)
+            self._blocks.begin(stream, flags, payload)
 
     def _take_continuation(self, flags: int, stream: int, payload: bytes) -> None:
-        if self._block is None:
-            raise ConnectionFaultError(PROTOCOL_ERROR, "a continuation of nothing")
-        self._block.append(payload)
-        self._block_size += len(payload)
-        if self._block_size > MAX_BLOCK or len(self._block) > MAX_CONTINUATIONS:
-            raise ConnectionFaultError(CALM_DOWN, "a header block is larger than this server takes")
+        del stream
+        self._blocks.go_on(payload)
         if flags & END_HEADERS:
-            block, self._block = b"".join(self._block), None
-            self._take_block(stream, self._block_flags, block)
+            whose = self._blocks.open_stream
+            self._take_block(whose, self._blocks.open_flags, self._blocks.end())
 
     def _take_block(self, stream_id: int, flags: int, block: bytes) -> None:
-        request = self._memo.get(block)
-        if request is None:
-            request = self._decode(block)
+        request = self._blocks.request(block)
         stream = self._streams.get(stream_id)
         if stream is not None:  # trailers
             if not flags & END_STREAM:
@@ -245,20 +226,6 @@ class Http2Connection(asyncio.Protocol):
         stream = self._streams[stream_id] = Stream(stream_id, request, self._peer_window)
         if flags & END_STREAM:
             self._complete(stream)
-
-    def _decode(self, block: bytes) -> Request:
-        table = self._decoder.header_table
-        before = (tuple(table.dynamic_entries), table.maxsize)
-        try:
-            headers = [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
-        except (HPACKError, InvalidTableIndex, UnicodeDecodeError) as error:
-            raise ConnectionFaultError(COMPRESSION_ERROR, f"header block: {error}") from error
-        request = Request(headers)
-        if (tuple(table.dynamic_entries), table.maxsize) != before:
-            self._memo.clear()  # what the old blocks meant may have changed
-        elif len(self._memo) < _MAX_MEMO:
-            self._memo[block] = request
-        return request
 
     def _take_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         self._received += len(payload)
