@@ -6,7 +6,6 @@ Sources: RFC 9113, RFC 7541, and the floods of CVE-2023-44487 (reset) and CVE-20
 
 import asyncio
 import struct
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -19,7 +18,6 @@ from twelvefold.systems.limiter.compat.grpc.frames import (
     DATA,
     END_HEADERS,
     END_STREAM,
-    FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
     GOAWAY,
     HEADERS,
@@ -45,11 +43,10 @@ from twelvefold.systems.limiter.compat.grpc.frames import (
     unpadded,
 )
 from twelvefold.systems.limiter.compat.grpc.header_blocks import MAX_HEADER_LIST, HeaderBlocks
+from twelvefold.systems.limiter.compat.grpc.outflow import Outflow
 
 log = structlog.get_logger("limiter")
 
-_MAX_WINDOW: Final = (1 << 31) - 1
-_DEFAULT_WINDOW: Final = 65_535
 _RECEIVE_WINDOW: Final = 1 << 20
 _GRACE_RESETS: Final = 200
 _MAX_CONTROL: Final = 1_000
@@ -88,11 +85,9 @@ class Http2Connection(asyncio.Protocol):
         self._blocks = HeaderBlocks()
         self._streams: dict[int, Stream] = {}
         self._last_stream = 0
-        self._send_window = _DEFAULT_WINDOW
-        self._peer_window = _DEFAULT_WINDOW
+        self._outflow = Outflow(self._loop, self._is_open, self._finish)
+        self._send = self._outflow.send
         self._received = 0
-        self._blocked: deque[Stream] = deque()
-        self._out: list[bytes] = []
         self._answers = 0
         self._resets = 0
         self._control = 0
@@ -103,7 +98,7 @@ class Http2Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say what we take."""
-        self._transport = transport
+        self._transport = self._outflow.transport = transport
         address = transport.get_extra_info("peername")
         self.peer = address[0] if isinstance(address, tuple) else ""
         if not self._handler.opened(self):
@@ -118,6 +113,7 @@ class Http2Connection(asyncio.Protocol):
         """Calls under way are for nobody now."""
         del exc
         self._closed = True
+        self._outflow.transport = None
         self._streams.clear()
         self._handler.closed(self)
 
@@ -134,13 +130,14 @@ class Http2Connection(asyncio.Protocol):
         if not self._closed and not self._draining:
             self._draining = True
             self._send(frame(GOAWAY, 0, 0, struct.pack(">II", self._last_stream, NO_ERROR)))
-            self._flush()
+            self._outflow.flush()
             if not self._streams:
                 self._transport.close()
 
     def abort(self) -> None:
         """End it now."""
         self._closed = True
+        self._outflow.transport = None
         self._transport.abort()
 
     # -- reading --------------------------------------------------------------------------------
@@ -223,7 +220,7 @@ class Http2Connection(asyncio.Protocol):
         if len(self._streams) >= MAX_STREAMS or self._draining:
             self._send(frame(RST_STREAM, 0, stream_id, struct.pack(">I", REFUSED_STREAM)))
             return
-        stream = self._streams[stream_id] = Stream(stream_id, request, self._peer_window)
+        stream = self._streams[stream_id] = Stream(stream_id, request, self._outflow.stream_window)
         if flags & END_STREAM:
             self._complete(stream)
 
@@ -271,13 +268,8 @@ class Http2Connection(asyncio.Protocol):
         for at in range(0, len(payload), 6):
             name, value = struct.unpack_from(">HI", payload, at)
             if name == 0x4:
-                if value > _MAX_WINDOW:
-                    raise ConnectionFaultError(FLOW_CONTROL_ERROR, "a window is at most 2^31-1")
-                delta, self._peer_window = value - self._peer_window, value
-                for each in self._streams.values():
-                    each.window += delta
+                self._outflow.resize(self._streams.values(), value)
         self._send(frame(SETTINGS, ACK, 0))
-        self._unblock()
 
     def _take_ping(self, flags: int, stream: int, payload: bytes) -> None:
         if stream:
@@ -292,21 +284,9 @@ class Http2Connection(asyncio.Protocol):
         del flags
         if len(payload) != 4:
             raise ConnectionFaultError(FRAME_SIZE_ERROR, "a window update is four bytes")
-        more = int.from_bytes(payload, "big") & _MAX_WINDOW
-        if not more:
-            raise ConnectionFaultError(PROTOCOL_ERROR, "a window update of nothing")
-        if not stream_id:
-            self._send_window += more
-            if self._send_window > _MAX_WINDOW:
-                raise ConnectionFaultError(FLOW_CONTROL_ERROR, "the connection's window overflows")
-        else:
-            stream = self._streams.get(stream_id)
-            if stream is None:
-                return
-            stream.window += more
-            if stream.window > _MAX_WINDOW:
-                raise ConnectionFaultError(FLOW_CONTROL_ERROR, "a stream's window overflows")
-        self._unblock()
+        stream = self._streams.get(stream_id)
+        if stream is not None or not stream_id:
+            self._outflow.widen(stream, payload)
 
     def _take_priority(self, flags: int, stream: int, payload: bytes) -> None:
         del flags, stream
@@ -341,16 +321,7 @@ class Http2Connection(asyncio.Protocol):
         data = b"\x00" + len(message).to_bytes(4, "big") + message
         head = frame(HEADERS, END_HEADERS, stream.id, _ANSWER_HEAD)
         trailers = frame(HEADERS, END_HEADERS | END_STREAM, stream.id, _TRAILERS_OK)
-        size = len(data)
-        if size <= stream.window and size <= self._send_window and size <= MAX_FRAME and not self._blocked:
-            self._send_window -= size
-            self._send(b"".join((head, frame(DATA, 0, stream.id, data), trailers)))
-            self._finish(stream)
-            return
-        self._send(head)
-        stream.waiting = (data, trailers)
-        self._blocked.append(stream)
-        self._unblock()
+        self._outflow.message(stream, head, data, trailers)
 
     def fail(self, stream: Stream, status: int, reason: str) -> None:
         """Send a gRPC status other than 0, without a message."""
@@ -371,50 +342,22 @@ class Http2Connection(asyncio.Protocol):
         self._send(frame(HEADERS, END_HEADERS | END_STREAM, stream.id, block))
         self._finish(stream)
 
+    def _is_open(self, stream: Stream) -> bool:
+        return self._streams.get(stream.id) is stream
+
     def _finish(self, stream: Stream) -> None:
         self._answers += 1
         self._streams.pop(stream.id, None)
         if self._draining and not self._streams:
-            self._flush()
+            self._outflow.flush()
             self._transport.close()
-
-    def _unblock(self) -> None:
-        for _ in range(len(self._blocked)):
-            stream = self._blocked.popleft()
-            if self._streams.get(stream.id) is not stream or stream.waiting is None:
-                continue
-            data, trailers = stream.waiting
-            while data:
-                size = min(len(data), stream.window, self._send_window, MAX_FRAME)
-                if size <= 0:
-                    break
-                self._send(frame(DATA, 0, stream.id, data[:size]))
-                data = data[size:]
-                stream.window -= size
-                self._send_window -= size
-            if data:
-                stream.waiting = (data, trailers)
-                self._blocked.append(stream)
-            else:
-                stream.waiting = None
-                self._send(trailers)
-                self._finish(stream)
-
-    def _send(self, data: bytes) -> None:
-        if not self._out:
-            self._loop.call_soon(self._flush)
-        self._out.append(data)
-
-    def _flush(self) -> None:
-        out, self._out = self._out, []
-        if out and not self._closed:
-            self._transport.write(b"".join(out))
 
     def _go_away(self, fault: ConnectionFaultError) -> None:
         log.info("limiter.grpc.closed", reason=str(fault))
         reason = str(fault).encode()
         self._send(frame(GOAWAY, 0, 0, struct.pack(">II", self._last_stream, fault.code) + reason))
-        self._flush()
+        self._outflow.flush()
+        self._outflow.transport = None
         self._closed = True
         self._transport.close()
 
