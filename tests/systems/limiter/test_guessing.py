@@ -15,7 +15,7 @@ from tests.systems.limiter.house import House, open_house
 from twelvefold.engines.database import Database
 from twelvefold.systems.limiter.settings import LimiterSettings
 
-FAILURES = 5
+FAILURES = 2  # the next is admitted half a minute later, which no machine is too slow for
 SETTINGS = LimiterSettings(answer_ms=5000, failures_a_minute=FAILURES)
 UNKNOWN = "tf_" + "a" * 43
 
