@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.limiter.envoy import added_latency
+from bench.limiter.memory import memory
 from bench.load import LoadError
 from bench.processes import Server, cores, free_port, listening, running, usage
 from bench.table import Bar, interleaved
@@ -92,7 +93,7 @@ def measure(
         lambda head: _leased(folder, head),
     )
     row("Valkey stopped for 5 s: p99 of a check", "ms", "≤ 20 ms", lambda head: _stopped(folder, head))
-    row("10M keys in Valkey", "GB", "≤ 1 GB", lambda head: _memory(folder, head))
+    row("10M keys in Valkey", "GB", "≤ 1 GB", lambda head: memory(folder, head))
 
     bars = []
     for head, run in rows:
@@ -106,7 +107,7 @@ def measure(
     return bars, {}
 
 
-def _library(subject: str, *words: str, cpus: str | None) -> dict[str, Any]:
+def library(subject: str, *words: str, cpus: str | None) -> dict[str, Any]:
     command = [sys.executable, "-m", "bench.limiter.library", subject, *words]
     done = subprocess.run(
         ["taskset", "-c", cpus, *command] if cpus else command,
@@ -123,7 +124,7 @@ def _library(subject: str, *words: str, cpus: str | None) -> dict[str, Any]:
 def _local(rounds: int, head: Head) -> Bar:
     cpus, _ = cores()
     found = interleaved(
-        {"ours": lambda: _library("local", cpus=cpus), "limits": lambda: _library("limits", cpus=cpus)},
+        {"ours": lambda: library("local", cpus=cpus), "limits": lambda: library("limits", cpus=cpus)},
         min(rounds, 3),
     )
     ours, peer = found["ours"], found["limits"]
@@ -248,7 +249,7 @@ def _exact(folder: Path, rounds: int, head: Head) -> Bar:
     with valkey(folder, cpus=cpus) as (server, port):
         url = f"valkey://127.0.0.1:{port}"
         found = interleaved(
-            {"ours": lambda: _library("exact", url, str(server.pid), cpus=load_cpus)}, min(rounds, 3)
+            {"ours": lambda: library("exact", url, str(server.pid), cpus=load_cpus)}, min(rounds, 3)
         )
     return Bar(*head, value=found["ours"]["batch_64"], details=found)
 
@@ -384,33 +385,5 @@ def _leased(folder: Path, head: Head) -> Bar:
 def _stopped(folder: Path, head: Head) -> Bar:
     cpus, load_cpus = cores()
     with valkey(folder, cpus=cpus) as (server, port):
-        found = _library("stopped", f"valkey://127.0.0.1:{port}", str(server.pid), cpus=load_cpus)
+        found = library("stopped", f"valkey://127.0.0.1:{port}", str(server.pid), cpus=load_cpus)
     return Bar(*head, value=found["p99_ms"], details=found)
-
-
-def _memory(folder: Path, head: Head) -> Bar:
-    """Ten million token buckets as a check leaves them; that they are is compared with a real check's key."""
-    cpus, load_cpus = cores()
-    fill = """
-for i = ARGV[1] + 0, ARGV[2] + 0 do
-  redis.call('SET', ARGV[3] .. i, struct.pack('>I7', 1790000000000000 + i), 'PXAT', 1990000000000 + i)
-end
-"""
-
-    def call(port: int, *words: str) -> str:
-        done = subprocess.run(
-            ["redis-cli", "-p", str(port), *words], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
-    with valkey(folder, cpus=cpus) as (server, port):
-        prefix = str(_library("one", f"valkey://127.0.0.1:{port}", cpus=load_cpus)["prefix"])
-        real = [
-            call(port, *words) for words in (("STRLEN", prefix + "1"), ("OBJECT", "ENCODING", prefix + "1"))
-        ]
-        if real != ["7", "embstr"]:
-            raise LoadError(f"a check leaves a state of another form than is filled in here: {real}")
-        for start in range(0, 10_000_000, 100_000):
-            call(port, "EVAL", fill, "0", str(start), str(start + 99_999), prefix)
-        rss = usage([server.pid]).rss_bytes
-    return Bar(*head, value=rss / 1e9, details={"bytes_per_key": rss / 1e7, "key": prefix + "<number>"})
