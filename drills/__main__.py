@@ -1,36 +1,52 @@
-"""`python -m drills links-web`, `… links` for all of links: kill, recover, audit.
+"""`python -m drills links-web limiter-lease`, `… links` for all of links: kill, recover, audit.
 
 Exit code 0 when every promise held, 1 when one did not or the drill could not be carried through.
 """
 
 import argparse
 import json
+import logging
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import structlog
 from bench.processes import NotStartedError
 
 from drills import links
-from drills.harness import ROLES, DrillError
+from drills.harness import ROLES, Audit, DrillError
+from drills.limiter import leases, outage
 
-DRILLS = {f"links-{role}": role for role in ROLES}
+DRILLS: dict[str, Callable[[Path], Audit]] = {
+    **{f"links-{role}": partial(links.drill, role) for role in ROLES},
+    "limiter-valkey": outage.drill,
+    "limiter-lease": leases.drill,
+}
+SYSTEMS = sorted({name.partition("-")[0] for name in DRILLS})
 
 
 def main() -> int:
     """Run the drills that the arguments name."""
     parser = argparse.ArgumentParser(prog="python -m drills", description=__doc__)
     parser.add_argument(
-        "names", nargs="+", choices=["links", *DRILLS], metavar="name", help=", ".join(DRILLS)
+        "names",
+        nargs="+",
+        choices=[*SYSTEMS, *DRILLS],
+        metavar="name",
+        help=", ".join([*SYSTEMS, *DRILLS]),
     )
     parser.add_argument("--json", action="store_true", help="one line of JSON a drill")
     arguments = parser.parse_args()
-    chosen = [name for name in DRILLS if name in arguments.names or "links" in arguments.names]
+    # That engines come and go is what a drill is about; what came of it is in the audit.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    chosen = [name for name in DRILLS if {name, name.partition("-")[0]} & set(arguments.names)]
     failed = 0
     for name in chosen:
         with tempfile.TemporaryDirectory(prefix="drill-") as folder:
             try:
-                audit = links.drill(DRILLS[name], Path(folder))
+                audit = DRILLS[name](Path(folder))
             except (DrillError, NotStartedError) as error:
                 print(f"{name}: {error}", file=sys.stderr)
                 failed += 1

@@ -1,6 +1,6 @@
 """Runs inside one pinned process: in-process checks, leases, exact batches, an outage. Prints one JSON line.
 
-Usage: python -m bench.limiter.library local|limits|exact|leased|stopped [VALKEY_URL [PID]]
+Usage: python -m bench.limiter.library local|limits|exact|one|leased|stopped [VALKEY_URL [PID]]
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import uvloop
 
 from twelvefold.engines.valkey import Valkey
 from twelvefold.kernel.tenancy import DEFAULT_TENANT
-from twelvefold.systems.limiter.contracts import Rule
+from twelvefold.systems.limiter.contracts import Hit, Rule
 from twelvefold.systems.limiter.library import open_limiter
 from twelvefold.systems.limiter.rules.bound import Bound
 from twelvefold.systems.limiter.service.local import local_limit
@@ -101,7 +101,7 @@ async def leased(url: str) -> dict[str, float]:
     """One of several nodes on one hot key: decisions for three seconds of wall time."""
     rule = Rule(name="hot", limit=50_000_000, period_seconds=60, mode="leased")
     async with open_limiter(url) as limiter:
-        (asked,) = limiter.resolve(DEFAULT_TENANT, [_hit(rule)])
+        (asked,) = limiter.resolve(DEFAULT_TENANT, [Hit(rule, "hot")])
         bound, key, _ = asked
         take = limiter._leases.take  # noqa: SLF001 - the hot path itself
         decided = admitted = waiting = 0
@@ -130,12 +130,6 @@ async def leased(url: str) -> dict[str, float]:
             "cpu_seconds": cpu,
             "held": limiter._leases.outstanding,  # noqa: SLF001 - likewise
         }
-
-
-def _hit(rule: Rule) -> Any:
-    from twelvefold.systems.limiter.contracts import Hit  # noqa: PLC0415 - beside its one use
-
-    return Hit(rule, "hot")
 
 
 async def stopped(url: str, pid: int) -> dict[str, float]:
@@ -182,6 +176,15 @@ def cpu_of(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+async def one(url: str) -> dict[str, Any]:
+    """One check, so that its key can be looked at; gives what stands before the user's number."""
+    rule = Rule(name="r", limit=100, period_seconds=60)
+    async with open_limiter(url) as limiter:
+        ((bound, key, _),) = limiter.resolve(DEFAULT_TENANT, [Hit(rule, "user:1")])
+        assert (await limiter.check(rule, "user:1")).allowed
+        return {"prefix": (bound.prefix + key[:-1]).decode()}
+
+
 def main() -> None:
     subject, *rest = sys.argv[1:]
     if subject == "local":
@@ -190,6 +193,8 @@ def main() -> None:
         found = peer()
     elif subject == "exact":
         found = uvloop.run(exact(rest[0], int(rest[1])))
+    elif subject == "one":
+        found = uvloop.run(one(rest[0]))
     elif subject == "leased":
         found = uvloop.run(leased(rest[0]))
     else:

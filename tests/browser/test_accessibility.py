@@ -129,6 +129,18 @@ def chat_failed(page: Page) -> None:
     expect(page.get_by_text("Not sent yet")).to_be_visible()
 
 
+def limiter(page: Page) -> None:
+    page.goto("/console/systems/limiter")
+    expect(page.locator(".lanes .lane")).to_have_count(4)
+    expect(page.get_by_label("Decisions of the last 15 minutes")).to_be_visible()
+
+
+def new_limit(page: Page) -> None:
+    limiter(page)
+    page.get_by_role("button", name="New rule").click()
+    expect(page.get_by_role("dialog").get_by_label("Name")).to_be_visible()
+
+
 def palette(page: Page) -> None:
     overview(page)
     page.keyboard.press("/")
@@ -143,7 +155,7 @@ def signed_out(page: Page) -> None:
 
 STATES = (
     overview, links, made, opened, editing, importing, keys, new_key, drills, reference, asleep, palette,
-    signed_out, chat_door, chat_empty, chat_thread, chat_new, chat_members, chat_storm, chat_failed,
+    limiter, new_limit, signed_out, chat_door, chat_empty, chat_thread, chat_new, chat_members, chat_storm, chat_failed,
 )  # fmt: skip
 
 

@@ -88,3 +88,8 @@ def _environment() -> dict[str, str]:
 
 
 _PLACES = frozenset({"TWELVEFOLD_DATA", "TWELVEFOLD_URL", "TWELVEFOLD_API_KEY"})
+
+
+def default_processes() -> int:
+    """Web processes by cores: all but one, which is left to the engines and the worker; at least one, at most four."""
+    return max(1, min(4, len(os.sched_getaffinity(0)) - 1))

@@ -17,7 +17,7 @@ from twelvefold.kernel.blueprint import Blueprint
 from twelvefold.kernel.clock import Clock
 from twelvefold.platform.catalogue import SYSTEMS
 from twelvefold.platform.chat import ChatSystem
-from twelvefold.platform.config import Config
+from twelvefold.platform.config import Config, default_processes
 from twelvefold.platform.engines import Engines
 from twelvefold.platform.limiter import LimiterSystem
 from twelvefold.platform.links import LinksSystem
@@ -155,9 +155,10 @@ class Instance:
                     settings=config.limiter,
                     clock=clock,
                     valkey_url=urls.valkey,
-                    processes=config.server.processes or 1,
+                    processes=config.server.processes or default_processes(),
                     guard=guard,
                     keys=access,
+                    trusted_proxies=config.server.trusted_proxies,
                 )
                 stack.push_async_callback(limiter.close)
                 opened["limiter"] = limiter

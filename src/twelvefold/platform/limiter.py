@@ -23,6 +23,7 @@ from twelvefold.systems.limiter.routes.api import limiter_routes
 from twelvefold.systems.limiter.routes.auth import auth_route
 from twelvefold.systems.limiter.routes.gateway import ApiGate
 from twelvefold.systems.limiter.routes.lane import CheckLane
+from twelvefold.systems.limiter.service.guesses import Guesses
 from twelvefold.systems.limiter.service.limiter import Limiter
 from twelvefold.systems.limiter.service.rules import RuleService
 from twelvefold.systems.limiter.settings import LimiterSettings
@@ -80,8 +81,12 @@ class LimiterSystem:
         processes: int,
         guard: Guard | None = None,
         keys: Keys | None = None,
+        trusted_proxies: int = 0,
     ) -> Self:
-        """Migrate, wire, and start what runs beside the requests. `processes`: web processes in all."""
+        """Migrate, wire, and start what runs beside the requests.
+
+        `processes`: web processes in all. `trusted_proxies`: how many stand before the web server.
+        """
         await migrate(engines.database, "limiter", files("twelvefold.systems.limiter") / "schema")
         async with AsyncExitStack() as stack:
             valkey = await stack.enter_async_context(await Valkey.open(valkey_url, name="limiter"))
@@ -107,17 +112,19 @@ class LimiterSystem:
 
             reset = settings.reset
             gate = None
+            guesses = Guesses(limiter, a_minute=settings.failures_a_minute, ipv6_prefix=settings.ipv6_prefix)
             if settings.gateway:
                 gate = ApiGate(
                     limiter,
                     rules,
+                    guesses,
                     failure=settings.gateway_failure,
                     ip_requests_a_minute=settings.ip_requests_a_minute,
                     tenant_requests_a_minute=settings.tenant_requests_a_minute,
                     ipv6_prefix=settings.ipv6_prefix,
                     reset=reset,
                 )
-            lane = CheckLane(limiter, guard, reset=reset)
+            lane = CheckLane(limiter, guard, reset=reset, gate=gate, trusted_proxies=trusted_proxies)
             auth = auth_route(limiter, reset=reset, ipv6_prefix=settings.ipv6_prefix)
             mount = Mount(
                 name="limiter",
@@ -128,7 +135,7 @@ class LimiterSystem:
                 hot_requests=lambda: lane.answered,
             )
             self = cls(limiter=limiter, rules=rules, gate=gate, mount=mount, settings=settings)
-            callers = Callers(keys, TenantId(settings.anonymous_tenant))
+            callers = Callers(keys, TenantId(settings.anonymous_tenant), guesses)
             folder = EnvoyFolder(settings.envoy_config) if settings.envoy_config else None
             if folder is not None:
                 await folder.start()
@@ -139,6 +146,7 @@ class LimiterSystem:
                 lambda: rules.envoy if folder is None else rules.envoy | folder.domains,
                 mode=settings.grpc_mode,
                 failure=settings.failure,
+                ipv6_prefix=settings.ipv6_prefix,
             )
             rules.on_change.append(self._grpc.forget)
             if folder is not None:

@@ -24,7 +24,7 @@ from twelvefold.kernel.config import Loaded
 from twelvefold.kernel.errors import ConfigurationError, EngineUnavailableError, TwelvefoldError
 from twelvefold.platform import runtime
 from twelvefold.platform.catalogue import SYSTEMS
-from twelvefold.platform.config import SERVER_ENGINES, Config, embedded_engines
+from twelvefold.platform.config import SERVER_ENGINES, Config, default_processes, embedded_engines
 from twelvefold.platform.places import owner_key
 from twelvefold.platform.roles import RoleServer
 from twelvefold.web.ports import reserve
@@ -169,11 +169,6 @@ class Up:
             self._folder = None
 
 
-def default_processes() -> int:
-    """Web processes by cores: all but one, which is left to the engines and the worker; at least one, at most four."""
-    return max(1, min(4, len(os.sched_getaffinity(0)) - 1))
-
-
 def engine_urls(config: Config, embedded: EngineUrls) -> EngineUrls:
     """Where each engine is: embedded, or what the configuration names."""
     return EngineUrls(
@@ -182,10 +177,11 @@ def engine_urls(config: Config, embedded: EngineUrls) -> EngineUrls:
 
 
 def _with_free_doors(config: Config) -> Config:
-    """Where the web takes any free port, so do the limiter's doors, unless they are closed."""
+    """Where the web takes any free port, so do the limiter's doors, unless they are closed or were named."""
     free = {}
+    usual = Config().limiter
     for name in ("grpc_port", "resp_port"):
-        if getattr(config.limiter, name):
+        if getattr(config.limiter, name) == getattr(usual, name):
             with reserve(config.limiter.host, 0) as door:
                 free[name] = door.getsockname()[1]
     return msgspec.structs.replace(config, limiter=msgspec.structs.replace(config.limiter, **free))

@@ -96,6 +96,7 @@ def web_server(instance: Instance, note: Runtime, traffic: Traffic, overview: Ov
         console=STATIC,
         version=__version__,
         request_seconds=settings.request_seconds,
+        trusted_proxies=settings.trusted_proxies,
     )
     body_limits = {prefix: limit for mount in mounts for prefix, limit in mount.body_limits.items()}
     return Server(

@@ -35,6 +35,8 @@ log = structlog.get_logger("web")
 Readiness = Callable[[], Awaitable[Mapping[str, str | None]]]
 """Engine name to what is wrong with it; None where it answers."""
 
+_LOGIN: Final = "/v1/session"
+_UNAUTHENTICATED: Final = 401
 _JSON: Final = (b"content-type", b"application/json")
 
 
@@ -205,7 +207,20 @@ class Application:
             send.headers += [(name.encode(), value.encode()) for name, value in gate_headers]
         if scope["method"] == "HEAD":
             scope = {**scope, "method": "GET"}  # whoever carries the response leaves its body out
+        if self._gate is not None and scope["method"] == "POST" and scope["path"].rstrip("/") == _LOGIN:
+            await self._log_in(self._gate, scope, receive, send)
+            return
         await self.api(scope, receive, send)  # type: ignore[arg-type]  # Litestar's own names for ASGI's types
+
+    async def _log_in(self, gate: Gate, scope: dict[str, Any], receive: Any, send: Exchange) -> None:
+        """Its credentials come in the body, so the guard has not seen them."""
+        client = client_of(scope, self._trusted_proxies)
+        barred = gate.barred(client)
+        if barred is not None:
+            raise barred
+        await self.api(scope, receive, send)  # type: ignore[arg-type]  # Litestar's own names for ASGI's types
+        if send.status == _UNAUTHENTICATED:
+            await gate.failed(client)  # from now on it is barred, if that was too many
 
     # -- WebSockets -----------------------------------------------------------------------------
 
@@ -238,10 +253,13 @@ class Application:
 
     async def _identify(self, scope: dict[str, Any], method: str) -> Principal | None:
         """Ask the guard, then the gate."""
-        principal = await self._guard.identify(scope) if self._guard else None
+        client = client_of(scope, self._trusted_proxies)
+        principal = None
+        if self._guard is not None:
+            principal = await self._guard.identify(scope, client=client, gate=self._gate)
         scope["state"]["principal"] = principal
         if self._gate is not None:
-            facts = RequestFacts(method, scope["path"], client_of(scope, self._trusted_proxies))
+            facts = RequestFacts(method, scope["path"], client)
             decision = await self._gate.admit(principal, facts)
             scope["state"]["gate_headers"] = decision.headers
             if decision.refused is not None:

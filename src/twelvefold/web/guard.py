@@ -3,7 +3,8 @@
 Invariant: a request reaches a system only with the principal that its credentials prove, or none; a
 cookie alone never changes anything unless the page that sent it is ours (same-origin `Origin`, which
 a browser cannot be made to forge). A verified credential is believed for at most a second without
-asking again, so a revoked key is dead within that second in every process.
+asking again, so a revoked key is dead within that second in every process. Who guesses is slowed by the
+gate: an address with too many failures has no stranger's credential looked at.
 """
 
 import hashlib
@@ -57,6 +58,12 @@ class Gate(Protocol):
     async def admit(self, principal: Principal | None, facts: RequestFacts) -> GateDecision:
         """Decide within a few milliseconds, whatever state its engine is in."""
 
+    def barred(self, client: str) -> TwelvefoldError | None:
+        """Why credentials that are new from this address are not looked at now; None: they are."""
+
+    async def failed(self, client: str) -> TwelvefoldError | None:
+        """Credentials from this address proved nothing. The error to say so with, if there were too many."""
+
 
 class Guard:
     """Authenticates requests of one process.
@@ -76,10 +83,18 @@ class Guard:
         self._public_origins = public_origins
         self._cache: dict[bytes, tuple[float, Principal | None]] = {}
 
-    async def identify(self, scope: Mapping[str, Any]) -> Principal | None:
+    async def identify(
+        self, scope: Mapping[str, Any], *, client: str = "", gate: Gate | None = None
+    ) -> Principal | None:
         """The principal of a request; None if it shows no credentials.
 
+        Args:
+            scope: of the request; its headers, and what it does.
+            client: the address that guesses count against.
+            gate: counts them; None: nobody does.
+
         Raises:
+            TwelvefoldError: what the gate says to an address that has guessed too often (429).
             UnauthenticatedError: credentials that are not valid (any more).
             ForbiddenError: a cookie that came with an unsafe request from a page that is not ours.
         """
@@ -90,15 +105,15 @@ class Guard:
             elif name == b"cookie":
                 cookie = cookie + b"; " + value if cookie else value
         if authorization:
-            return await self._by_key(authorization)
+            return await self._by_key(authorization, client, gate)
         token = cookie_value(cookie, SESSION_COOKIE)
-        return await self._by_session(token, scope) if token else None
+        return await self._by_session(token, scope, client, gate) if token else None
 
     def forget(self) -> None:
         """Believe nothing without asking again; called when this process changes keys or sessions."""
         self._cache.clear()
 
-    async def _by_key(self, authorization: bytes) -> Principal:
+    async def _by_key(self, authorization: bytes, client: str, gate: Gate | None) -> Principal:
         scheme, _, key = authorization.decode("latin-1").partition(" ")
         key = key.strip()
         if (
@@ -110,7 +125,9 @@ class Guard:
             raise UnauthenticatedError(
                 "the Authorization header is not a bearer key", hint="send 'Authorization: Bearer tf_…'"
             )
-        principal = await self._believed(b"key:" + key.encode(), key, self._verifier.principal_of_key)
+        principal = await self._believed(
+            b"key:" + key.encode(), key, self._verifier.principal_of_key, client, gate
+        )
         if principal is None:
             raise UnauthenticatedError(
                 "this API key is not known, has expired or was revoked",
@@ -118,11 +135,13 @@ class Guard:
             )
         return principal
 
-    async def _by_session(self, token: str, scope: Mapping[str, Any]) -> Principal:
+    async def _by_session(
+        self, token: str, scope: Mapping[str, Any], client: str, gate: Gate | None
+    ) -> Principal:
         if len(token) > _MAX_CREDENTIAL_CHARACTERS:
             raise UnauthenticatedError("the session cookie is not one of ours")
         principal = await self._believed(
-            b"session:" + token.encode(), token, self._verifier.principal_of_session
+            b"session:" + token.encode(), token, self._verifier.principal_of_session, client, gate
         )
         if principal is None:
             raise UnauthenticatedError("this session has ended", hint="log in to the console again")
@@ -146,16 +165,28 @@ class Guard:
             hint="programs send 'Authorization: Bearer tf_…' instead",
         )
 
-    async def _believed(self, secret: bytes, text: str, ask: Callable[[str], Any]) -> Principal | None:
+    async def _believed(
+        self, secret: bytes, text: str, ask: Callable[[str], Any], client: str, gate: Gate | None
+    ) -> Principal | None:
         digest = hashlib.sha256(secret).digest()
         now = self._clock.monotonic()
         known = self._cache.get(digest)
+        # What was good when last asked is no guess, even beside somebody who guesses from the same address.
+        if gate is not None and (known is None or known[1] is None):
+            barred = gate.barred(client)
+            if barred is not None:
+                raise barred
         if known is not None and known[0] > now:
-            return known[1]
-        principal: Principal | None = await ask(text)
-        if len(self._cache) >= _CACHE_ENTRIES:
-            self._cache.clear()
-        self._cache[digest] = (now + _CACHE_SECONDS, principal)
+            principal = known[1]
+        else:
+            principal = await ask(text)
+            if len(self._cache) >= _CACHE_ENTRIES:
+                self._cache.clear()
+            self._cache[digest] = (now + _CACHE_SECONDS, principal)
+        if principal is None and gate is not None:
+            too_many = await gate.failed(client)
+            if too_many is not None:
+                raise too_many
         return principal
 
 

@@ -130,6 +130,24 @@ async def test_flushed_scripts_are_sent_again_without_a_double_charge(
         assert (decision.remaining, decision.degraded) == (left, False)
 
 
+async def test_a_check_whose_reply_is_lost_is_never_sent_again(
+    server: ValkeyServer, limiter: Limiter
+) -> None:
+    rule = Rule(name="r", limit=10, **HOUR)
+    assert (await limiter.check(rule, "k")).remaining == 9
+    server.pause()
+    try:
+        # This one lies in the server's socket: it will be executed, and nobody will hear of it.
+        assert (await limiter.check(rule, "k")).degraded
+    finally:
+        server.resume()
+    await until_back(limiter)
+    async with asyncio.timeout(20):
+        while (looked := await limiter.peek(rule, "k")).degraded:  # noqa: ASYNC110 - a busy machine may be late
+            await asyncio.sleep(0.01)
+    assert looked.remaining == 8, "executed once: it costs its unit, and not two"
+
+
 async def test_a_full_valkey_refuses_by_policy_and_never_forgets_who_was_limited() -> None:
     server = ValkeyServer("--maxmemory", "1500000", "--maxmemory-policy", "noeviction")
     await server.start().answering()

@@ -103,6 +103,14 @@ async def test_cost_zero_looks_and_too_much_never_fits(limiter: Limiter) -> None
     assert (free.allowed, free.remaining, header_fields(free)) == (True, 4_294_967_295, ())
 
 
+@pytest.mark.parametrize("mode", ["exact", "leased", "local"])
+async def test_a_look_at_a_used_up_key_says_no_and_takes_nothing(limiter: Limiter, mode: str) -> None:
+    rule = Rule(name="r", limit=3, mode=mode, **HOUR)  # type: ignore[arg-type]
+    assert (await limiter.peek(rule, "k")).allowed
+    assert [(await limiter.check(rule, "k")).allowed for _ in range(4)] == [True] * 3 + [False]
+    assert not (await limiter.peek(rule, "k")).allowed
+
+
 @pytest.mark.parametrize("cost", [-1, 10**12, 1.5, float("nan"), True])
 async def test_absurd_costs_are_refused_with_the_field(limiter: Limiter, cost: object) -> None:
     with pytest.raises(HitRefusedError) as caught:
@@ -119,7 +127,18 @@ async def test_absurd_keys_are_refused_with_the_field(limiter: Limiter, key: obj
 
 async def test_keys_that_look_alike_are_not(limiter: Limiter) -> None:
     rule = Rule(name="r", limit=1, **HOUR)
-    keys = [("a:b", "c"), ("a", "b:c"), "a:b:c", ("a:b:c",), "A:B:C", "a\0b", "a", "}{", "x" * 200, "x" * 201]
+    keys = [
+        ("a:b", "c"),
+        ("a", "b:c"),
+        "a:b:c",
+        ("a:b:c", ""),
+        "A:B:C",
+        "a\0b",
+        "a",
+        "}{",
+        "x" * 200,
+        "x" * 201,
+    ]
     for key in keys:
         assert (await limiter.check(rule, key)).allowed, key  # type: ignore[arg-type]
 

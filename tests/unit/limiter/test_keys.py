@@ -22,6 +22,8 @@ keys = st.one_of(texts, st.lists(texts, min_size=1, max_size=4).map(tuple))
 @given(keys, keys)
 def test_different_keys_stay_different_and_bounded(first: object, second: object) -> None:
     encoded = encode_key(first), encode_key(second)  # type: ignore[arg-type]
+    # One part is the same key as its text: CL.THROTTLE knows texts only.
+    first, second = ((key,) if isinstance(key, str) else key for key in (first, second))
     assert (encoded[0] == encoded[1]) == (first == second)
     assert all(len(each) <= LONGEST_PLAIN for each in encoded)
 

@@ -59,11 +59,11 @@ BLUEPRINT = Blueprint(
         ),
         Guarantee(
             promise="With Valkey killed or stopped every check is answered within 20 ms by the rule's policy.",
-            drill="pytest tests/systems/limiter/test_bad_days.py",
+            drill="python -m drills limiter-valkey",
         ),
         Guarantee(
             promise="A leased rule admits at most its limit and the leases outstanding; a dead node's lease comes back.",
-            drill="pytest tests/systems/limiter/test_bad_days.py -k lease",
+            drill="python -m drills limiter-lease",
         ),
         Guarantee(
             promise="A refusal changes nothing, and waiting exactly as told succeeds.",

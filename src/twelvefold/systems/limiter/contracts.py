@@ -76,6 +76,12 @@ class StateUnavailableError(EngineUnavailableError):
     code = "limiter.state_unavailable"
 
 
+class TooManyFailuresError(RateLimitedError):
+    """Too many API keys or sessions from this address were not valid; wait, and check the key."""
+
+    code = "limiter.too_many_failures"
+
+
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A limit. `limit` units a period; `None` is no limit, 0 is a ban."""
 

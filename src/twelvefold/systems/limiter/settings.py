@@ -36,12 +36,12 @@ class LimiterSettings(msgspec.Struct, frozen=True, kw_only=True):
     gateway_failure: Failure = "local"
     ip_requests_a_minute: Annotated[int, msgspec.Meta(ge=0)] = 600
     """API requests of one address without a key; 0: no limit."""
+    failures_a_minute: Annotated[int, msgspec.Meta(ge=0)] = 30
+    """API keys and sessions of one address that may prove wrong, at any door; 0: no limit."""
     tenant_requests_a_minute: Annotated[int, msgspec.Meta(ge=0)] = 60_000
     """API requests of one tenant, over all its keys; 0: no limit."""
     ipv6_prefix: Annotated[int, msgspec.Meta(ge=32, le=128)] = 64
     """How much of an IPv6 address is one client."""
-    trusted_proxies: Annotated[int, msgspec.Meta(ge=0, le=10)] = 0
-    """How many proxies in front of the server may be believed in X-Forwarded-For."""
     reset: Reset = "unix"
     """`X-RateLimit-Reset` as a Unix time, or as seconds from now."""
     lease_seconds: Annotated[float, msgspec.Meta(ge=0.2, le=60)] = 2.0

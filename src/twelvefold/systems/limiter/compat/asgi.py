@@ -15,7 +15,8 @@ from twelvefold.kernel.tenancy import DEFAULT_TENANT, TenantId
 from twelvefold.systems.limiter.contracts import Hit, Key, Rule, Source, Verdict
 from twelvefold.systems.limiter.rules.headers import Reset, header_fields
 from twelvefold.systems.limiter.rules.keys import client_address, client_network
-from twelvefold.systems.limiter.service.limiter import Limiter, refusal
+from twelvefold.systems.limiter.service.decisions import refusal
+from twelvefold.systems.limiter.service.limiter import Limiter
 
 Scope = dict[str, Any]
 App = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]

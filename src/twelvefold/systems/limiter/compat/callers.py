@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from twelvefold.kernel.errors import TwelvefoldError
 from twelvefold.kernel.tenancy import Principal, TenantId
+from twelvefold.systems.limiter.service.guesses import Guesses
 
 BELIEVED_SECONDS: Final = 1.0
 _MAX_KNOWN: Final = 10_000
@@ -27,10 +28,12 @@ class Callers:
     Args:
         keys: who knows the keys; None admits nobody but the anonymous.
         anonymous: the tenant of callers without a key; 0 is nobody.
+        guesses: counts keys that are not known, by address; None: nobody counts.
     """
 
-    def __init__(self, keys: Keys | None, anonymous: TenantId) -> None:
+    def __init__(self, keys: Keys | None, anonymous: TenantId, guesses: Guesses | None = None) -> None:
         self._keys = keys
+        self._guesses = guesses
         self.anonymous = anonymous
         self._known: dict[bytes, tuple[float, TenantId]] = {}
 
@@ -41,11 +44,16 @@ class Callers:
         entry = self._known.get(_digest(key))
         return entry[1] if entry is not None and entry[0] > time.monotonic() else None
 
-    async def verify(self, key: str) -> TenantId | None:
-        """The tenant of a key that may check limits; None for any other, or when it cannot be found out."""
+    async def verify(self, key: str, client: str = "") -> TenantId | None:
+        """The tenant of a key that may check limits; None for any other, or when it cannot be found out.
+
+        None too for a key that is new from an address (`client`) which has guessed too often.
+        """
         if not key or self._keys is None or len(key) > 256:
             return (self.anonymous or None) if not key else None
         digest = _digest(key)
+        if digest not in self._known and self._guesses is not None and self._guesses.barred(client):
+            return None
         try:
             async with asyncio.timeout(_VERIFY_SECONDS):
                 principal = await self._keys.principal_of_key(key)
@@ -55,6 +63,8 @@ class Callers:
             return entry[1] if entry is not None else None
         if principal is None or not principal.may(SCOPE):
             self._known.pop(digest, None)
+            if principal is None and self._guesses is not None:
+                await self._guesses.failed(client)
             return None
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()

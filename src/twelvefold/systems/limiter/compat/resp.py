@@ -1,4 +1,4 @@
-"""The Redis door: `CL.THROTTLE key max_burst count period [quantity]`, as redis-cell has it.
+"""The Redis door: connections that ask `CL.THROTTLE`.
 
 Commands of one read are asked together, and their answers leave in one write, in order. What a client can
 make us keep is bounded: sizes are checked before anything is parsed, answers that nobody reads stop the
@@ -15,21 +15,12 @@ from typing import Any, Final
 import hiredis
 import structlog
 
-from twelvefold.kernel.errors import TwelvefoldError
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.limiter.compat.callers import BELIEVED_SECONDS, Callers
 from twelvefold.systems.limiter.compat.resp_commands import HANDLERS, OPEN
-from twelvefold.systems.limiter.contracts import (
-    MAX_LIMIT,
-    MAX_PERIOD_SECONDS,
-    Decision,
-    Failure,
-    Mode,
-    Outcome,
-    Rule,
-)
+from twelvefold.systems.limiter.compat.resp_throttle import Throttles, throttle_reply
+from twelvefold.systems.limiter.contracts import Decision, Failure, Mode, Outcome
 from twelvefold.systems.limiter.rules.bound import Bound
-from twelvefold.systems.limiter.rules.keys import encode_bytes
 from twelvefold.systems.limiter.service.limiter import Limiter
 
 log = structlog.get_logger("limiter")
@@ -38,17 +29,14 @@ MAX_CONNECTIONS: Final = 10_000
 MAX_PENDING_BYTES: Final = 256 * 1024
 """Of a command that is not complete yet."""
 _MAX_WAITING: Final = 20_000
-_SECOND_US: Final = 1_000_000
 _IDLE_SECONDS: Final = 600.0
 _TOO_LARGE = re.compile(rb"(?:^|\n)[*$%~>][0-9]{5,}")
 _SCAN_OVERLAP: Final = 12
-_MAX_BOUND: Final = 8192
 
 _NOT_YET: Final = object()
 _TEXTS: Final = {bytes}
 _NEED_AUTH: Final = b"-NOAUTH Authentication required.\r\n"
 _WRONG_KEY: Final = b"-WRONGPASS this API key is not known, or may not check limits\r\n"
-_NOT_NUMBERS: Final = b"-ERR max_burst, count, period and quantity are whole numbers in range\r\n"
 
 
 class RespDoor:
@@ -59,42 +47,11 @@ class RespDoor:
         self.callers = callers
         self.connections: set[RespConnection] = set()
         self.refused = 0
-        self._mode: Mode = mode
-        self._failure: Failure = failure
-        self._bounds: dict[tuple[TenantId, bytes, bytes, bytes], Bound] = {}
+        self.throttles = Throttles(mode=mode, failure=failure)
 
     def protocol(self) -> "RespConnection":
         """A new connection's protocol; pass this method to `create_server`."""
         return RespConnection(self)
-
-    def bound(self, tenant: TenantId, burst: bytes, count: bytes, period: bytes) -> Bound | None:
-        """The rule of a command's numbers; None where they are none, or out of range."""
-        name = (tenant, burst, count, period)
-        found = self._bounds.get(name)
-        if found is None:
-            numbers = [_whole(text) for text in (burst, count, period)]
-            if not (0 <= numbers[0] < MAX_LIMIT and 1 <= numbers[1] <= MAX_LIMIT):
-                return None
-            if not 1 <= numbers[2] <= MAX_PERIOD_SECONDS:
-                return None
-            try:
-                found = Bound(
-                    tenant,
-                    Rule(
-                        name="cl",
-                        limit=numbers[1],
-                        burst=numbers[0] + 1,
-                        period_seconds=numbers[2],
-                        mode=self._mode,
-                        failure=self._failure,
-                    ),
-                )
-            except TwelvefoldError:
-                return None
-            if len(self._bounds) >= _MAX_BOUND:
-                self._bounds.clear()
-            self._bounds[name] = found
-        return found
 
     def close(self) -> None:
         """End all connections."""
@@ -126,6 +83,7 @@ class RespConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(notEnoughData=_NOT_YET)
         self._transport: Any = None
+        self._peer = ""
         self._replies: deque[bytes | _Reply] = deque()
         self._pending_bytes = 0
         self._tail = b""
@@ -153,6 +111,8 @@ class RespConnection(asyncio.Protocol):
             self._transport.close()
             return
         self.door.connections.add(self)
+        address = transport.get_extra_info("peername")
+        self._peer = address[0] if isinstance(address, tuple) else ""
         self.tenant = self.door.callers.anonymous or None
         self._timer = self._loop.call_later(_IDLE_SECONDS, self._check_idle)
 
@@ -204,6 +164,17 @@ class RespConnection(asyncio.Protocol):
             self._verify(self._secret, None)
             self._hold(data)
             return
+        if self.tenant is not None and not self._pending_bytes:
+            data = self._take_plain(data, self.tenant)
+        if data:
+            self._parse(data)
+        if len(self._replies) > _MAX_WAITING:
+            self._fail("too many commands wait for their answers")
+        if not self._awaited:
+            self._flush()
+
+    def _parse(self, data: bytes) -> None:
+        """The general form of commands, whole or in part."""
         if _TOO_LARGE.search(self._tail + data if self._tail else data):
             self._fail("a command, or a part of one, is larger than this server takes")
             return
@@ -217,10 +188,6 @@ class RespConnection(asyncio.Protocol):
             return
         if self._pending_bytes > MAX_PENDING_BYTES:
             self._fail("a command is larger than this server takes")
-        if len(self._replies) > _MAX_WAITING:
-            self._fail("too many commands wait for their answers")
-        if not self._awaited:
-            self._flush()
 
     def _hold(self, data: bytes) -> None:
         """Keep what came while a key is being verified; reading stops, so this is one or two reads."""
@@ -261,24 +228,16 @@ class RespConnection(asyncio.Protocol):
             handler(self, command)
 
     def _throttle(self, command: Sequence[bytes]) -> None:
-        tenant = self.tenant
-        if tenant is None:
+        if self.tenant is None:
             self.say(_NEED_AUTH)
             return
-        count = len(command)
-        if not 5 <= count <= 6:
-            self.say(b"-ERR CL.THROTTLE key max_burst count_per_period period [quantity]\r\n")
-            return
-        bound = self.door.bound(tenant, command[2], command[3], command[4])
-        cost = 1 if count == 5 else _whole(command[5])
-        if bound is None or cost < 0 or cost > MAX_LIMIT:
-            self.say(_NOT_NUMBERS)
-            return
-        try:
-            key = encode_bytes(command[1])
-        except TwelvefoldError as error:
-            self.say(f"-ERR {error.message}\r\n".encode())
-            return
+        asked = self.door.throttles.read(self.tenant, command)
+        if type(asked) is bytes:
+            self.say(asked)
+        else:
+            self._ask(*asked)
+
+    def _ask(self, bound: Bound, key: bytes, cost: int) -> None:
         reply = _Reply(self, bound.plan.capacity if bound.plan is not None else 0)
         outcome = self._limiter.ask_one(bound, key, cost, reply)
         if outcome is None:
@@ -286,6 +245,21 @@ class RespConnection(asyncio.Protocol):
             self._replies.append(reply)
         else:
             self._replies.append(throttle_reply(outcome, reply.limit))
+
+    def _take_plain(self, data: bytes, tenant: TenantId) -> bytes:
+        """Ask the plain commands that `data` begins with; gives the rest."""
+        at, end = 0, len(data)
+        throttles = self.door.throttles
+        while at < end and (run := throttles.run(tenant, data, at)) is not None:
+            bound, keys, at = run
+            if throttles.mode == "local":
+                limit = bound.plan.capacity if bound.plan is not None else 0
+                for outcome in self._limiter.ask_here(bound, keys):
+                    self._replies.append(throttle_reply(outcome, limit))
+            else:
+                for key in keys:
+                    self._ask(bound, key, 1)
+        return data[at:] if at < end else b""
 
     # -- answering ------------------------------------------------------------------------------
 
@@ -361,7 +335,7 @@ class RespConnection(asyncio.Protocol):
         self._verifying = self._loop.create_task(self._ask_who(secret, then))
 
     async def _ask_who(self, secret: str, then: bytes | None) -> None:
-        tenant = await self.door.callers.verify(secret)
+        tenant = await self.door.callers.verify(secret, self._peer)
         self._verifying = None
         if self._closing:
             return
@@ -389,29 +363,3 @@ class RespConnection(asyncio.Protocol):
         if not self._paused and not self._closing and self._verifying is None:
             self._transport.resume_reading()
         self.settle()
-
-
-def throttle_reply(outcome: Outcome | Decision, limit: int) -> bytes:
-    """Five integers: limited, limit, remaining, seconds to wait (-1: none), seconds until all is there."""
-    if type(outcome) is Outcome:
-        reset = -(-outcome.reset_us // _SECOND_US)
-        if outcome.allowed:
-            return b"*5\r\n:0\r\n:%d\r\n:%d\r\n:-1\r\n:%d\r\n" % (limit, outcome.remaining, reset)
-        wait = -1 if outcome.retry_us < 0 else max(1, -(-outcome.retry_us // _SECOND_US))
-        return b"*5\r\n:1\r\n:%d\r\n:%d\r\n:%d\r\n:%d\r\n" % (limit, outcome.remaining, wait, reset)
-    assert isinstance(outcome, Decision)
-    wait = -1
-    if not outcome.allowed and outcome.retry_after_seconds is not None:
-        wait = max(1, math.ceil(outcome.retry_after_seconds))
-    return b"*5\r\n:%d\r\n:%d\r\n:%d\r\n:%d\r\n:%d\r\n" % (
-        0 if outcome.allowed else 1,
-        limit,
-        outcome.remaining,
-        wait,
-        math.ceil(outcome.reset_seconds),
-    )
-
-
-def _whole(text: bytes) -> int:
-    """A whole number of at most 18 digits; -1 for anything else."""
-    return int(text) if len(text) <= 18 and text.isdigit() else -1

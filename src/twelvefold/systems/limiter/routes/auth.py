@@ -15,7 +15,8 @@ from litestar.params import QueryParameter
 from twelvefold.systems.limiter.contracts import Hit, HitRefusedError, Source
 from twelvefold.systems.limiter.rules.headers import Reset, header_fields
 from twelvefold.systems.limiter.rules.keys import client_address, client_network
-from twelvefold.systems.limiter.service.limiter import Limiter, refusal
+from twelvefold.systems.limiter.service.decisions import refusal
+from twelvefold.systems.limiter.service.limiter import Limiter
 from twelvefold.web.guard import principal_of, requires
 from twelvefold.web.problem import problem
 

@@ -7,11 +7,14 @@ limited by the rules that they ask.
 
 from typing import Final
 
+from twelvefold.kernel.errors import TwelvefoldError
 from twelvefold.kernel.tenancy import Principal, TenantId
 from twelvefold.systems.limiter.contracts import EndpointRule, Failure, Hit, Rule
 from twelvefold.systems.limiter.rules.headers import Reset, header_fields
 from twelvefold.systems.limiter.rules.keys import client_network
-from twelvefold.systems.limiter.service.limiter import Limiter, refusal
+from twelvefold.systems.limiter.service.decisions import refusal
+from twelvefold.systems.limiter.service.guesses import Guesses
+from twelvefold.systems.limiter.service.limiter import Limiter
 from twelvefold.systems.limiter.service.rules import RuleService
 from twelvefold.web.guard import GateDecision, RequestFacts
 
@@ -26,6 +29,7 @@ class ApiGate:
     """A `web.guard.Gate`.
 
     Args:
+        guesses: counts credentials that prove nothing.
         failure: what happens while the limiter's state cannot be reached.
         ip_requests_a_minute: for requests without a key; 0 is no limit.
         tenant_requests_a_minute: over all keys of a tenant; 0 is no limit.
@@ -35,6 +39,7 @@ class ApiGate:
         self,
         limiter: Limiter,
         rules: RuleService,
+        guesses: Guesses,
         *,
         failure: Failure,
         ip_requests_a_minute: int,
@@ -44,6 +49,7 @@ class ApiGate:
     ) -> None:
         self._limiter = limiter
         self._rules = rules
+        self._guesses = guesses
         self._failure: Failure = failure
         self._ipv6_prefix = ipv6_prefix
         self._reset: Reset = reset
@@ -65,6 +71,14 @@ class ApiGate:
         # The problem brings Retry-After by itself.
         others = tuple(field for field in fields if field[0] != "retry-after")
         return GateDecision(headers=others, refused=refusal(verdict.binding))
+
+    def barred(self, client: str) -> TwelvefoldError | None:
+        """See `Gate.barred`."""
+        return self._guesses.barred(client)
+
+    async def failed(self, client: str) -> TwelvefoldError | None:
+        """See `Gate.failed`."""
+        return await self._guesses.failed(client)
 
     def _hits(self, principal: Principal | None, facts: RequestFacts) -> list[Hit]:
         hits: list[Hit] = []

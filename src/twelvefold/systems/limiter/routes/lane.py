@@ -20,7 +20,8 @@ from twelvefold.systems.limiter.routes.answers import single_hits, whole_respons
 from twelvefold.systems.limiter.routes.forms import CheckRequest
 from twelvefold.systems.limiter.rules.headers import Reset
 from twelvefold.systems.limiter.service.limiter import Limiter
-from twelvefold.web.guard import Guard
+from twelvefold.web.guard import Gate, Guard
+from twelvefold.web.proxies import client_of
 
 log = structlog.get_logger("limiter")
 
@@ -32,11 +33,21 @@ _decode = msgspec.json.Decoder(CheckRequest).decode
 
 
 class CheckLane:
-    """A `web.fast_lane.BodyLane`."""
+    """A `web.fast_lane.BodyLane`; `gate` and `trusted_proxies` as in `web.application.Application`."""
 
-    def __init__(self, limiter: Limiter, guard: Guard | None, *, reset: Reset) -> None:
+    def __init__(
+        self,
+        limiter: Limiter,
+        guard: Guard | None,
+        *,
+        reset: Reset,
+        gate: Gate | None = None,
+        trusted_proxies: int = 0,
+    ) -> None:
         self._limiter = limiter
         self._guard = guard
+        self._gate = gate
+        self._trusted_proxies = trusted_proxies
         self._reset: Reset = reset
         self._known: dict[bytes, tuple[float, Principal]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -49,13 +60,12 @@ class CheckLane:
 
     def start(self, head: bytes, body: bytes, client: str, done: Done, /) -> bool:
         """See `BodyLane.start`."""
-        del client
         known = self._known.get(head)
         if known is not None and known[0] > time.monotonic():
             return self._check(known[1], body, done)
         if self._guard is None or b"\r\ncookie:" in head.lower():
             return False
-        task = asyncio.create_task(self._identify(head, body, done))
+        task = asyncio.create_task(self._identify(head, body, client, done))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return True
@@ -79,11 +89,17 @@ class CheckLane:
             made(verdict)
         return True
 
-    async def _identify(self, head: bytes, body: bytes, done: Done) -> None:
+    async def _identify(self, head: bytes, body: bytes, peer: str, done: Done) -> None:
         try:
             assert self._guard is not None
+            scope = {"headers": _headers(head), "method": "POST", "client": (peer, 0) if peer else None}
+            client = client_of(scope, self._trusted_proxies)
+            # A wrong key is counted by the ordinary path, which meets it next.
+            if self._gate is not None and self._gate.barred(client) is not None:
+                done(None)
+                return
             async with asyncio.timeout(_IDENTIFY_SECONDS):
-                principal = await self._guard.identify({"headers": _headers(head), "method": "POST"})
+                principal = await self._guard.identify(scope)
         except Exception as error:  # noqa: BLE001 - the ordinary path will meet the same trouble and word it
             log.debug("limiter.lane.unidentified", reason=str(error))
             principal = None

@@ -1,10 +1,11 @@
 """envoyproxy/ratelimit's configuration, compiled: a descriptor's entries are looked up, not searched.
 
 The YAML is that project's own (`domain`, a tree of `descriptors` with `key`, `value`, `rate_limit`,
-`shadow_mode`, `detailed_metric`, `share_threshold`), with three keys more in `rate_limit`: `algorithm`,
-`mode` and `failure`. Its semantics are kept: a descriptor matches by all of its entries in order, to exactly
-the depth of the node; an exact value beats a value with a trailing `*`, the longest first, which beats a
-node without a value; `replaces` takes another limit out of the request's other descriptors.
+`shadow_mode`, `detailed_metric`, `share_threshold`), with more keys in `rate_limit`: `algorithm`, `mode` and
+`failure`, or `rule`, the name of a stored rule that the other doors ask too. Its semantics are kept: a
+descriptor matches by all of its entries in order, to exactly the depth of the node; an exact value beats a
+value with a trailing `*`, the longest first, which beats a node without a value; `replaces` takes another
+limit out of the request's other descriptors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,13 +43,15 @@ _NODE = frozenset({
 })  # fmt: skip
 _LIMIT = frozenset({
     "unit", "requests_per_unit", "unlimited", "name", "replaces", "algorithm", "mode", "failure", "burst", "unit_multiplier",
+    "rule",
 })  # fmt: skip
 
 
 class EnvoyLimit(msgspec.Struct, frozen=True, kw_only=True):
-    """What a matching descriptor is held to. `shares_from`: where its value is cut for a shared count."""
+    """What a matching descriptor is held to. `share_prefix`: where its value is cut for a shared count."""
 
-    rule: Rule
+    rule: Rule | str
+    """A rule of this descriptor's own, or the name of a stored one, whose key is the descriptor's values."""
     unit: str
     name: str = ""
     replaces: tuple[str, ...] = ()
@@ -189,6 +192,8 @@ def _read_limit(
     )
     if name and name in replaces:
         raise _fault(_at(path), "a limit does not replace itself")
+    if "rule" in limit:
+        return _read_reference(limit, path, name, replaces, shadow=shadow, share=share)
     unit = str(limit.get("unit") or "").lower()
     unlimited = bool(limit.get("unlimited"))
     if unlimited and (unit or "requests_per_unit" in limit):
@@ -226,6 +231,24 @@ def _read_limit(
     except (msgspec.ValidationError, RuleRefusedError) as error:
         raise _fault(_at(path), str(error)) from error
     return EnvoyLimit(rule=rule, unit=unit, name=name, replaces=replaces, shadow=shadow, share_prefix=share)
+
+
+def _read_reference(
+    limit: Mapping[str, Any],
+    path: tuple[str, ...],
+    name: str,
+    replaces: tuple[str, ...],
+    *,
+    shadow: bool,
+    share: str | None,
+) -> EnvoyLimit:
+    stored = limit["rule"]
+    others = sorted(limit.keys() - {"rule", "name", "replaces"})
+    if others or shadow:
+        raise _fault(_at(path), f"'{others[0] if others else 'shadow_mode'}' is said by the rule itself")
+    if not isinstance(stored, str) or not stored:
+        raise _fault(_at(path), "rule is the name of a stored rule")
+    return EnvoyLimit(rule=stored, unit="", name=name, replaces=replaces, share_prefix=share)
 
 
 def _rule_name(domain: str, path: tuple[str, ...]) -> str:

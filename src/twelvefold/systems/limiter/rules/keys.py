@@ -1,6 +1,7 @@
 """Keys: whose limit it is, as bytes that nobody can forge and that never grow beyond a bound.
 
-Parts carry their length, so `("a:b", "c")` and `("a", "b:c")` differ; what is long is hashed. The tenant
+Parts carry their length, so `("a:b", "c")` and `("a", "b:c")` differ; a single part is the same key as its
+text, because that is all that CL.THROTTLE can say; what is long is hashed. The tenant
 stands first, in braces: it is the hash tag of a cluster, so all keys of one check share a slot, and no
 key can choose another's slot, because only the first pair of braces counts.
 """
@@ -25,6 +26,8 @@ def encode_key(key: Key) -> bytes:
             return encode_bytes(key.encode())
         except UnicodeEncodeError as error:
             raise _refused("the key is not valid Unicode") from error
+    if len(key) == 1 and key[0]:
+        return encode_key(key[0])
     return _bounded(_encode_parts(key))
 
 

@@ -43,7 +43,7 @@ while at <= total do
     local ahead = fast[i]
     if not ahead then
       local known = raw[i]
-      ahead = known and known - now or 0
+      ahead = known and numbers(known) - now or 0
       if ahead < 0 then ahead = 0 elseif ahead > tolerance then ahead = tolerance end
     end
     local after = ahead + cost * interval
@@ -121,7 +121,7 @@ end
 
 for i, ahead in pairs(fast) do
   local q = now + ahead
-  call('SET', KEYS[i], q, 'PXAT', (q - q % 1000) / 1000 + 1)
+  call('SET', KEYS[i], pack_state('>I7', q), 'PXAT', (q - q % 1000) / 1000 + 1)
 end
 for i in pairs(dirty) do keep(i, of[i]) end
 if bans then

@@ -2,7 +2,15 @@
 
 from collections.abc import Sequence
 
-from twelvefold.systems.limiter.contracts import UNLIMITED_REMAINING, Decision, Outcome, Verdict
+from twelvefold.kernel.errors import TwelvefoldError
+from twelvefold.systems.limiter.contracts import (
+    UNLIMITED_REMAINING,
+    Decision,
+    LimitExceededError,
+    Outcome,
+    StateUnavailableError,
+    Verdict,
+)
 from twelvefold.systems.limiter.rules.bound import Bound
 
 _SECOND_US = 1_000_000
@@ -86,3 +94,23 @@ def verdict_of(decisions: Sequence[Decision]) -> Verdict:
     else:
         binding = min(decisions, key=lambda each: (each.remaining, -each.reset_seconds))
     return Verdict(allowed=not refused, binding=binding, decisions=tuple(decisions))
+
+
+def refusal(decision: Decision) -> TwelvefoldError:
+    """The error for a decision that says no."""
+    if decision.degraded:
+        return StateUnavailableError(
+            "limiter",
+            f"'{decision.rule}' refuses meanwhile",
+            retry_after_seconds=decision.retry_after_seconds or 1,
+        )
+    wait = decision.retry_after_seconds
+    return LimitExceededError(
+        f"the limit '{decision.rule}' is used up"
+        if wait is not None
+        else f"the limit '{decision.rule}' never admits this request",
+        retry_after_seconds=wait,
+        rule=decision.rule,
+        limit=decision.limit,
+        remaining=decision.remaining,
+    )

@@ -76,31 +76,35 @@ class LeaseBook:
         self._sweeper = asyncio.create_task(self._sweep(), name="limiter: return idle leases")
 
     def take(self, bound: Bound, key: bytes, cost: int, waiter: Waiter) -> Outcome | Exception | None:
-        """The outcome, or None: then `waiter` gets it, or an error, when the next lease is here."""
+        """The outcome, or None: then `waiter` gets it, or an error, when the next lease is here.
+
+        Cost 0 says what one unit would be told, and takes nothing.
+        """
         now = time.monotonic()
+        need = cost or 1
         slot = self._slots.get(bound.prefix + key)
         if slot is None:
             slot = self._open(bound, key, now)
-        if slot.left >= cost and now < slot.until:
+        if slot.left >= need and now < slot.until:
             slot.left -= cost
             slot.used += cost
             if slot.left < slot.granted * _LOW and not slot.refilling:
                 self._refill(slot, 0)
             return Outcome(True, slot.remaining + slot.left, _until(slot.reset_at, now), 0)
-        if now < slot.deny_until and cost >= slot.deny_need:
+        if now < slot.deny_until and need >= slot.deny_need:
             retry = -1 if slot.retry_at < 0 else max(1, _until(slot.retry_at, now))
             return Outcome(False, slot.left, _until(slot.reset_at, now), retry)
         if slot.start is not None and slot.start.hit(key, cost):
             slot.debt += cost
             slot.used += cost
             if not slot.refilling:
-                self._refill(slot, cost)
+                self._refill(slot, need)
             return Outcome(True, slot.left, self._lease_us, 0)
         if len(slot.waiters) >= _MAX_WAITERS:
             return Outcome(False, 0, US, US)
         slot.waiters.append((cost, waiter))
         if not slot.refilling:
-            self._refill(slot, cost)
+            self._refill(slot, need)
         return None
 
     def give(self, bound: Bound, key: bytes, cost: int) -> bool:
@@ -176,7 +180,7 @@ class LeaseBook:
                 self._serve(slot, grant, need)
                 if not slot.waiters:
                     return
-                need = slot.waiters[0][0]
+                need = slot.waiters[0][0] or 1
         finally:
             slot.refilling = False
 
@@ -229,11 +233,12 @@ class LeaseBook:
             )
         waiters, slot.waiters = slot.waiters, []
         for cost, waiter in waiters:
-            if slot.left >= cost:
+            wanted = cost or 1
+            if slot.left >= wanted:
                 slot.left -= cost
                 slot.used += cost
                 waiter(Outcome(True, slot.remaining + slot.left, _until(slot.reset_at, now), 0))
-            elif now < slot.deny_until and cost >= slot.deny_need:
+            elif now < slot.deny_until and wanted >= slot.deny_need:
                 retry = -1 if slot.retry_at < 0 else max(1, _until(slot.retry_at, now))
                 waiter(Outcome(False, slot.left, _until(slot.reset_at, now), retry))
             else:
@@ -259,7 +264,7 @@ class LeaseBook:
                     try:
                         await self._ask(slot, need=0, want=0)
                         if slot.waiters:
-                            self._refill(slot, slot.waiters[0][0])
+                            self._refill(slot, slot.waiters[0][0] or 1)
                             continue
                     except (TwelvefoldError, TimeoutError) as error:
                         log.info("limiter.lease.not_returned", reason=str(error))

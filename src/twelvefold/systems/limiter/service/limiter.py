@@ -11,11 +11,11 @@ import random
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 import structlog
 
-from twelvefold.kernel.errors import EngineUnavailableError, OverloadedError, TwelvefoldError
+from twelvefold.kernel.errors import EngineUnavailableError, OverloadedError
 from twelvefold.kernel.tenancy import DEFAULT_TENANT, TenantId
 from twelvefold.systems.limiter.contracts import (
     MAX_COST,
@@ -24,7 +24,6 @@ from twelvefold.systems.limiter.contracts import (
     Hit,
     HitRefusedError,
     Key,
-    LimitExceededError,
     Outcome,
     Permit,
     Rule,
@@ -33,21 +32,27 @@ from twelvefold.systems.limiter.contracts import (
 )
 from twelvefold.systems.limiter.rules.bound import Bound
 from twelvefold.systems.limiter.rules.keys import encode_key
-from twelvefold.systems.limiter.service.decisions import decision_of, degraded, unlimited, verdict_of
+from twelvefold.systems.limiter.service.decisions import (
+    decision_of,
+    degraded,
+    refusal,
+    unlimited,
+    verdict_of,
+)
 from twelvefold.systems.limiter.service.deny_cache import DenyCache
+from twelvefold.systems.limiter.service.flights import BareFlight, Done, Flight, OneDone
 from twelvefold.systems.limiter.service.joint import Joint
 from twelvefold.systems.limiter.service.leased import LeaseBook
 from twelvefold.systems.limiter.service.local_limits import LocalLimits
+from twelvefold.systems.limiter.service.places import Places
 from twelvefold.systems.limiter.service.rule_book import RuleBook
-from twelvefold.systems.limiter.service.tally import Tally
+from twelvefold.systems.limiter.service.tally import Tally, shown
 from twelvefold.systems.limiter.store.leases import PermitStore
 from twelvefold.systems.limiter.store.shared_state import SharedState
 
 log = structlog.get_logger("limiter")
 
-Done = Callable[[Verdict], None]
 Asked = tuple[Bound, bytes, int]
-OneDone = Callable[[Outcome | Decision], None]
 P = ParamSpec("P")
 R = TypeVar("R")
 _ACT_SECONDS: Final = 1.0
@@ -73,7 +78,7 @@ class Limiter:
         self._shared = shared
         self._leases = leases
         self._home = home
-        self._permits = permits
+        self._places = Places(permits, book, self.tally)
         self._local = local
         self._denied = DenyCache()
 
@@ -174,48 +179,19 @@ class Limiter:
 
     async def acquire(self, rule: str | Rule, key: Key, *, tenant: TenantId = DEFAULT_TENANT) -> Permit:
         """A place of a concurrency rule, for at most `period_seconds` unless it is renewed."""
-        return await self._permit("take", rule, key, secrets.token_urlsafe(12), tenant)
+        return await self._places.call("take", rule, key, secrets.token_urlsafe(12), tenant)
 
     async def renew(
         self, rule: str | Rule, key: Key, permit_id: str, *, tenant: TenantId = DEFAULT_TENANT
     ) -> Permit:
         """Keep a place for another `period_seconds`; `allowed` is false when it had ended."""
-        return await self._permit("renew", rule, key, permit_id, tenant)
+        return await self._places.call("renew", rule, key, permit_id, tenant)
 
     async def release(
         self, rule: str | Rule, key: Key, permit_id: str, *, tenant: TenantId = DEFAULT_TENANT
     ) -> None:
         """Leave a place; one that has ended is no error."""
-        await self._permit("free", rule, key, permit_id, tenant)
-
-    async def _permit(
-        self, verb: str, rule: str | Rule, key: Key, permit_id: str, tenant: TenantId
-    ) -> Permit:
-        bound = self.book.bound(tenant, rule)
-        if bound.rule.algorithm != "concurrency" or bound.plan is None:
-            raise HitRefusedError(
-                f"'{bound.name}' is no concurrency rule", field="rule", hint="ask it with check"
-            )
-        if not 0 < len(permit_id) <= 64:
-            raise HitRefusedError("a permit's id is what acquire gave", field="id")
-        suffix = encode_key(key)
-        try:
-            now_us, done, count, wait_us = await self._permits.call(verb, bound, suffix, permit_id)
-        except (TwelvefoldError, TimeoutError) as error:
-            if verb != "take" or bound.rule.failure == "closed":
-                raise StateUnavailableError("limiter", str(error)) from error
-            done, count, wait_us, now_us = True, 0, 0, time.time_ns() // 1000
-        if verb == "take":
-            self.tally.count(bound, _text(suffix), 1, now_us, refused=not done)
-        return Permit(
-            allowed=done,
-            id=permit_id if done else "",
-            rule=bound.name,
-            limit=bound.plan.limit,
-            in_use=count,
-            expires_at=(now_us + bound.plan.period) / 1e6,
-            retry_after_seconds=None if done or not bound.plan.limit else wait_us / 1e6,
-        )
+        await self._places.call("free", rule, key, permit_id, tenant)
 
     # -- for doors ------------------------------------------------------------------------------
 
@@ -249,7 +225,7 @@ class Limiter:
         if decision is not None:
             return verdict_of((decision,))
         if bound.rule.mode == "exact":
-            one = _One(self, bound, key, cost, done)
+            one = Flight(self, bound, key, cost, done)
             try:
                 self._shared.ask(tenant, asked, one.answer, one.fault)
             except (EngineUnavailableError, OverloadedError) as error:
@@ -264,20 +240,35 @@ class Limiter:
         mode = bound.rule.mode
         if mode == "local":
             outcome = self._local.ask(bound, key, cost)
-            self._count(bound, key, cost, outcome, 0)
+            self.count(bound, key, cost, outcome, 0)
             return outcome
         if mode == "leased":
             return self.decide_here(bound, key, cost, done)
         known = self._denied.get(bound, key, cost)
         if known is not None:
-            self._count(bound, key, cost, known, 0)
+            self.count(bound, key, cost, known, 0)
             return known
-        one = _Bare(self, bound, key, cost, done)
+        one = BareFlight(self, bound, key, cost, done)
         try:
             self._shared.ask(bound.tenant, ((bound, key, cost),), one.answer, one.fault)
         except (EngineUnavailableError, OverloadedError) as error:
             return self.degrade(bound, key, cost, error)
         return None
+
+    def ask_here(self, bound: Bound, keys: Sequence[bytes]) -> list[Outcome]:
+        """One unit of a local rule for each key, in order: for the Redis door's pipelines."""
+        ask = self._local.limit(bound).ask
+        outcomes: list[Outcome] = []
+        admitted = 0
+        for key in keys:
+            outcome = ask(key)
+            outcomes.append(outcome)
+            if outcome.allowed and not bound.rule.record:
+                admitted += 1
+            else:
+                self.count(bound, key, 1, outcome, 0)
+        self.tally.admit(bound, admitted)
+        return outcomes
 
     def decide_here(
         self, bound: Bound, key: bytes, cost: int, later: Callable[[Decision], None]
@@ -320,15 +311,16 @@ class Limiter:
 
     def settle(self, bound: Bound, key: bytes, cost: int, outcome: Outcome, now_us: int) -> Decision:
         """Count an outcome and make it a decision."""
-        self._count(bound, key, cost, outcome, now_us)
+        self.count(bound, key, cost, outcome, now_us)
         return decision_of(bound, outcome, now_us)
 
-    def _count(self, bound: Bound, key: bytes, cost: int, outcome: Outcome, now_us: int) -> None:
+    def count(self, bound: Bound, key: bytes, cost: int, outcome: Outcome, now_us: int) -> None:
+        """Count an outcome."""
         if outcome.allowed and not bound.rule.record:
             self.tally.count(bound, "", cost, now_us, refused=False)
         else:
             at_us = now_us or time.time_ns() // 1000
-            self.tally.count(bound, _text(key), cost, at_us, refused=not outcome.allowed)
+            self.tally.count(bound, shown(key), cost, at_us, refused=not outcome.allowed)
 
     def remember_refusal(self, bound: Bound, key: bytes, cost: int, outcome: Outcome) -> None:
         """Answer the same from memory for up to a second."""
@@ -341,7 +333,7 @@ class Limiter:
         if bound.rule.failure == "local":
             outcome = self._local.ask(bound, key, cost, fallback=True)
         decision = degraded(bound, outcome, time.time_ns() // 1000, random.random())  # noqa: S311 - spreads retries
-        self.tally.count(bound, _text(key), cost, 0, refused=not decision.allowed)
+        self.tally.count(bound, shown(key), cost, 0, refused=not decision.allowed)
         return decision
 
     def give_here(self, bound: Bound, key: bytes, cost: int) -> None:
@@ -382,82 +374,9 @@ class Limiter:
         await future
 
 
-class _One:
-    """A single check on its way to the shared state."""
-
-    __slots__ = ("_bound", "_cost", "_done", "_key", "_limiter")
-
-    def __init__(self, limiter: Limiter, bound: Bound, key: bytes, cost: int, done: Done) -> None:
-        self._limiter = limiter
-        self._bound = bound
-        self._key = key
-        self._cost = cost
-        self._done = done
-
-    def answer(self, now_us: int, numbers: Sequence[int], at: int) -> None:
-        outcome = Outcome(numbers[at] == 1, numbers[at + 1], numbers[at + 2], numbers[at + 3])
-        if not outcome.allowed and self._cost:
-            self._limiter.remember_refusal(self._bound, self._key, self._cost, outcome)
-        self._done(verdict_of((self._limiter.settle(self._bound, self._key, self._cost, outcome, now_us),)))
-
-    def fault(self, error: Exception) -> None:
-        self._done(verdict_of((self._limiter.degrade(self._bound, self._key, self._cost, error),)))
-
-
-class _Bare:
-    """As `_One`, for `ask_one`."""
-
-    __slots__ = ("_bound", "_cost", "_done", "_key", "_limiter")
-
-    def __init__(self, limiter: Limiter, bound: Bound, key: bytes, cost: int, done: OneDone) -> None:
-        self._limiter = limiter
-        self._bound = bound
-        self._key = key
-        self._cost = cost
-        self._done = done
-
-    def answer(self, now_us: int, numbers: Sequence[int], at: int) -> None:
-        outcome = Outcome(numbers[at] == 1, numbers[at + 1], numbers[at + 2], numbers[at + 3])
-        if not outcome.allowed and self._cost:
-            self._limiter.remember_refusal(self._bound, self._key, self._cost, outcome)
-        self._limiter._count(self._bound, self._key, self._cost, outcome, now_us)  # noqa: SLF001 - its own part
-        self._done(outcome)
-
-    def fault(self, error: Exception) -> None:
-        self._done(self._limiter.degrade(self._bound, self._key, self._cost, error))
-
-
-def refusal(decision: Decision) -> TwelvefoldError:
-    """The error for a decision that says no."""
-    if decision.degraded:
-        return StateUnavailableError(
-            "limiter",
-            f"'{decision.rule}' refuses meanwhile",
-            retry_after_seconds=decision.retry_after_seconds or 1,
-        )
-    wait = decision.retry_after_seconds
-    return LimitExceededError(
-        f"the limit '{decision.rule}' is used up"
-        if wait is not None
-        else f"the limit '{decision.rule}' never admits this request",
-        retry_after_seconds=wait,
-        rule=decision.rule,
-        limit=decision.limit,
-        remaining=decision.remaining,
-    )
-
-
-def _text(key: bytes) -> str:
-    """A key for people: what was encoded, without its mark."""
-    return key[1:].decode("utf-8", "replace")
-
-
 def _ignore_answer(_now: int, _numbers: Sequence[int], _at: int) -> None:
     return None
 
 
 def _ignore_fault(_error: Exception) -> None:
     return None
-
-
-__all__: Sequence[Any] = ["Limiter", "refusal"]

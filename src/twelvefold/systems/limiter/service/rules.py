@@ -110,6 +110,7 @@ class RuleService:
         stored = succeed(before, rule, self._clock.now_ms())
         await self._store.put(tenant, stored, expected_version=before.version if before else 0)
         self._book.put(tenant, stored)
+        self._changed()
         return stored
 
     async def delete(self, tenant: TenantId, name: str) -> None:
@@ -117,6 +118,7 @@ class RuleService:
         if not await self._store.delete(tenant, name):
             raise RuleNotFoundError(f"there is no rule '{name[:64]}'", field="name")
         self._book.remove(tenant, name)
+        self._changed()
 
     # -- the gateway ----------------------------------------------------------------------------
 

@@ -47,6 +47,14 @@ class Tally:
             if len(events) < MAX_RECORDED:
                 events.append((now_us, shown_key, cost, refused))
 
+    def admit(self, bound: Bound, decisions: int) -> None:
+        """So many decisions of a rule that is not recorded let through."""
+        self.decided += decisions
+        entry = self.counts.get((bound.tenant, bound.name))
+        if entry is None:
+            entry = self.counts[bound.tenant, bound.name] = [0, 0]
+        entry[0] += decisions
+
     def take(
         self,
     ) -> tuple[
@@ -62,3 +70,8 @@ class Tally:
     def _forget_rare(self) -> None:
         kept = sorted(self.denied.items(), key=lambda item: item[1], reverse=True)[:_KEEP_KEYS]
         self.denied = dict(kept)
+
+
+def shown(key: bytes) -> str:
+    """A key for people: what was encoded, without its mark."""
+    return key[1:].decode("utf-8", "replace")

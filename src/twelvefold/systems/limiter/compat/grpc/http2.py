@@ -1,34 +1,26 @@
-"""HTTP/2 as a unary gRPC server needs it: frames, header blocks, flow control; no I/O of its own kind.
+"""HTTP/2 as a unary gRPC server needs it: frames, streams, flow control; no I/O of its own kind.
 
-A gRPC client repeats its header block byte for byte, so a decoded block is remembered for as long as the
-HPACK table stands still: that is most of the difference to a general server. Everything a peer can make us
-keep or do is bounded, and a peer that goes beyond is told so with GOAWAY. Sources: RFC 9113, RFC 7541, and
-the floods of CVE-2023-44487 (reset) and CVE-2024-27316 (continuation).
+Everything a peer can make us keep or do is bounded, and a peer that goes beyond is told so with GOAWAY.
+Sources: RFC 9113, RFC 7541, and the floods of CVE-2023-44487 (reset) and CVE-2024-27316 (continuation).
 """
 
 import asyncio
 import struct
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import structlog
-from hpack import Decoder, HPACKError, InvalidTableIndex
 
 from twelvefold.systems.limiter.compat.grpc.frames import (
     ACK,
     CALM_DOWN,
-    COMPRESSION_ERROR,
     CONTINUATION,
     DATA,
     END_HEADERS,
     END_STREAM,
-    FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
     GOAWAY,
     HEADERS,
-    MAX_BLOCK,
-    MAX_CONTINUATIONS,
     MAX_FRAME,
     MAX_MESSAGE,
     MAX_STREAMS,
@@ -46,20 +38,17 @@ from twelvefold.systems.limiter.compat.grpc.frames import (
     WINDOW_UPDATE,
     WITH_PRIORITY,
     ConnectionFaultError,
-    Request,
     Stream,
     frame,
     unpadded,
 )
+from twelvefold.systems.limiter.compat.grpc.header_blocks import MAX_HEADER_LIST, HeaderBlocks
+from twelvefold.systems.limiter.compat.grpc.outflow import Outflow
 
 log = structlog.get_logger("limiter")
 
-_MAX_HEADER_LIST: Final = 16_384
-_MAX_WINDOW: Final = (1 << 31) - 1
-_DEFAULT_WINDOW: Final = 65_535
 _RECEIVE_WINDOW: Final = 1 << 20
 _GRACE_RESETS: Final = 200
-_MAX_MEMO: Final = 256
 _MAX_CONTROL: Final = 1_000
 """Settings and pings in a second."""
 
@@ -89,22 +78,16 @@ class Http2Connection(asyncio.Protocol):
         self._handler = handler
         self._loop = asyncio.get_running_loop()
         self._transport: Any = None
+        self.peer = ""
         self._buffer = b""
         self._greeted = False
         self._closed = False
-        self._decoder = Decoder(max_header_list_size=_MAX_HEADER_LIST)
-        self._memo: dict[bytes, Request] = {}
+        self._blocks = HeaderBlocks()
         self._streams: dict[int, Stream] = {}
         self._last_stream = 0
-        self._block: list[bytes] | None = None
-        self._block_stream = 0
-        self._block_flags = 0
-        self._block_size = 0
-        self._send_window = _DEFAULT_WINDOW
-        self._peer_window = _DEFAULT_WINDOW
+        self._outflow = Outflow(self._loop, self._is_open, self._finish)
+        self._send = self._outflow.send
         self._received = 0
-        self._blocked: deque[Stream] = deque()
-        self._out: list[bytes] = []
         self._answers = 0
         self._resets = 0
         self._control = 0
@@ -115,11 +98,13 @@ class Http2Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say what we take."""
-        self._transport = transport
+        self._transport = self._outflow.transport = transport
+        address = transport.get_extra_info("peername")
+        self.peer = address[0] if isinstance(address, tuple) else ""
         if not self._handler.opened(self):
             self._transport.abort()
             return
-        settings = ((0x3, MAX_STREAMS), (0x4, _RECEIVE_WINDOW), (0x6, _MAX_HEADER_LIST))
+        settings = ((0x3, MAX_STREAMS), (0x4, _RECEIVE_WINDOW), (0x6, MAX_HEADER_LIST))
         payload = b"".join(struct.pack(">HI", name, value) for name, value in settings)
         window = struct.pack(">I", _RECEIVE_WINDOW)
         self._transport.write(frame(SETTINGS, 0, 0, payload) + frame(WINDOW_UPDATE, 0, 0, window))
@@ -128,6 +113,7 @@ class Http2Connection(asyncio.Protocol):
         """Calls under way are for nobody now."""
         del exc
         self._closed = True
+        self._outflow.transport = None
         self._streams.clear()
         self._handler.closed(self)
 
@@ -144,13 +130,14 @@ class Http2Connection(asyncio.Protocol):
         if not self._closed and not self._draining:
             self._draining = True
             self._send(frame(GOAWAY, 0, 0, struct.pack(">II", self._last_stream, NO_ERROR)))
-            self._flush()
+            self._outflow.flush()
             if not self._streams:
                 self._transport.close()
 
     def abort(self) -> None:
         """End it now."""
         self._closed = True
+        self._outflow.transport = None
         self._transport.abort()
 
     # -- reading --------------------------------------------------------------------------------
@@ -188,7 +175,8 @@ class Http2Connection(asyncio.Protocol):
             stream = int.from_bytes(data[at + 5 : at + 9], "big") & 0x7FFFFFFF
             payload = data[at + 9 : at + 9 + size]
             at += 9 + size
-            if self._block is not None and (kind != CONTINUATION or stream != self._block_stream):
+            open_stream = self._blocks.open_stream
+            if open_stream and (kind != CONTINUATION or stream != open_stream):
                 raise ConnectionFaultError(PROTOCOL_ERROR, "a header block was interrupted")
             take = _TAKERS.get(kind)
             if take is not None:  # unknown frames are ignored
@@ -209,24 +197,17 @@ class Http2Connection(asyncio.Protocol):
         if flags & END_HEADERS:
             self._take_block(stream, flags, payload)
         else:
-            self._block, self._block_stream, self._block_flags = [payload], stream, flags
-            self._block_size = len(payload)
+            self._blocks.begin(stream, flags, payload)
 
     def _take_continuation(self, flags: int, stream: int, payload: bytes) -> None:
-        if self._block is None:
-            raise ConnectionFaultError(PROTOCOL_ERROR, "a continuation of nothing")
-        self._block.append(payload)
-        self._block_size += len(payload)
-        if self._block_size > MAX_BLOCK or len(self._block) > MAX_CONTINUATIONS:
-            raise ConnectionFaultError(CALM_DOWN, "a header block is larger than this server takes")
+        del stream
+        self._blocks.go_on(payload)
         if flags & END_HEADERS:
-            block, self._block = b"".join(self._block), None
-            self._take_block(stream, self._block_flags, block)
+            whose = self._blocks.open_stream
+            self._take_block(whose, self._blocks.open_flags, self._blocks.end())
 
     def _take_block(self, stream_id: int, flags: int, block: bytes) -> None:
-        request = self._memo.get(block)
-        if request is None:
-            request = self._decode(block)
+        request = self._blocks.request(block)
         stream = self._streams.get(stream_id)
         if stream is not None:  # trailers
             if not flags & END_STREAM:
@@ -239,23 +220,9 @@ class Http2Connection(asyncio.Protocol):
         if len(self._streams) >= MAX_STREAMS or self._draining:
             self._send(frame(RST_STREAM, 0, stream_id, struct.pack(">I", REFUSED_STREAM)))
             return
-        stream = self._streams[stream_id] = Stream(stream_id, request, self._peer_window)
+        stream = self._streams[stream_id] = Stream(stream_id, request, self._outflow.stream_window)
         if flags & END_STREAM:
             self._complete(stream)
-
-    def _decode(self, block: bytes) -> Request:
-        table = self._decoder.header_table
-        before = (tuple(table.dynamic_entries), table.maxsize)
-        try:
-            headers = [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
-        except (HPACKError, InvalidTableIndex, UnicodeDecodeError) as error:
-            raise ConnectionFaultError(COMPRESSION_ERROR, f"header block: {error}") from error
-        request = Request(headers)
-        if (tuple(table.dynamic_entries), table.maxsize) != before:
-            self._memo.clear()  # what the old blocks meant may have changed
-        elif len(self._memo) < _MAX_MEMO:
-            self._memo[block] = request
-        return request
 
     def _take_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         self._received += len(payload)
@@ -301,13 +268,8 @@ class Http2Connection(asyncio.Protocol):
         for at in range(0, len(payload), 6):
             name, value = struct.unpack_from(">HI", payload, at)
             if name == 0x4:
-                if value > _MAX_WINDOW:
-                    raise ConnectionFaultError(FLOW_CONTROL_ERROR, "a window is at most 2^31-1")
-                delta, self._peer_window = value - self._peer_window, value
-                for each in self._streams.values():
-                    each.window += delta
+                self._outflow.resize(self._streams.values(), value)
         self._send(frame(SETTINGS, ACK, 0))
-        self._unblock()
 
     def _take_ping(self, flags: int, stream: int, payload: bytes) -> None:
         if stream:
@@ -322,21 +284,9 @@ class Http2Connection(asyncio.Protocol):
         del flags
         if len(payload) != 4:
             raise ConnectionFaultError(FRAME_SIZE_ERROR, "a window update is four bytes")
-        more = int.from_bytes(payload, "big") & _MAX_WINDOW
-        if not more:
-            raise ConnectionFaultError(PROTOCOL_ERROR, "a window update of nothing")
-        if not stream_id:
-            self._send_window += more
-            if self._send_window > _MAX_WINDOW:
-                raise ConnectionFaultError(FLOW_CONTROL_ERROR, "the connection's window overflows")
-        else:
-            stream = self._streams.get(stream_id)
-            if stream is None:
-                return
-            stream.window += more
-            if stream.window > _MAX_WINDOW:
-                raise ConnectionFaultError(FLOW_CONTROL_ERROR, "a stream's window overflows")
-        self._unblock()
+        stream = self._streams.get(stream_id)
+        if stream is not None or not stream_id:
+            self._outflow.widen(stream, payload)
 
     def _take_priority(self, flags: int, stream: int, payload: bytes) -> None:
         del flags, stream
@@ -371,16 +321,7 @@ class Http2Connection(asyncio.Protocol):
         data = b"\x00" + len(message).to_bytes(4, "big") + message
         head = frame(HEADERS, END_HEADERS, stream.id, _ANSWER_HEAD)
         trailers = frame(HEADERS, END_HEADERS | END_STREAM, stream.id, _TRAILERS_OK)
-        size = len(data)
-        if size <= stream.window and size <= self._send_window and size <= MAX_FRAME and not self._blocked:
-            self._send_window -= size
-            self._send(b"".join((head, frame(DATA, 0, stream.id, data), trailers)))
-            self._finish(stream)
-            return
-        self._send(head)
-        stream.waiting = (data, trailers)
-        self._blocked.append(stream)
-        self._unblock()
+        self._outflow.message(stream, head, data, trailers)
 
     def fail(self, stream: Stream, status: int, reason: str) -> None:
         """Send a gRPC status other than 0, without a message."""
@@ -401,50 +342,22 @@ class Http2Connection(asyncio.Protocol):
         self._send(frame(HEADERS, END_HEADERS | END_STREAM, stream.id, block))
         self._finish(stream)
 
+    def _is_open(self, stream: Stream) -> bool:
+        return self._streams.get(stream.id) is stream
+
     def _finish(self, stream: Stream) -> None:
         self._answers += 1
         self._streams.pop(stream.id, None)
         if self._draining and not self._streams:
-            self._flush()
+            self._outflow.flush()
             self._transport.close()
-
-    def _unblock(self) -> None:
-        for _ in range(len(self._blocked)):
-            stream = self._blocked.popleft()
-            if self._streams.get(stream.id) is not stream or stream.waiting is None:
-                continue
-            data, trailers = stream.waiting
-            while data:
-                size = min(len(data), stream.window, self._send_window, MAX_FRAME)
-                if size <= 0:
-                    break
-                self._send(frame(DATA, 0, stream.id, data[:size]))
-                data = data[size:]
-                stream.window -= size
-                self._send_window -= size
-            if data:
-                stream.waiting = (data, trailers)
-                self._blocked.append(stream)
-            else:
-                stream.waiting = None
-                self._send(trailers)
-                self._finish(stream)
-
-    def _send(self, data: bytes) -> None:
-        if not self._out:
-            self._loop.call_soon(self._flush)
-        self._out.append(data)
-
-    def _flush(self) -> None:
-        out, self._out = self._out, []
-        if out and not self._closed:
-            self._transport.write(b"".join(out))
 
     def _go_away(self, fault: ConnectionFaultError) -> None:
         log.info("limiter.grpc.closed", reason=str(fault))
         reason = str(fault).encode()
         self._send(frame(GOAWAY, 0, 0, struct.pack(">II", self._last_stream, fault.code) + reason))
-        self._flush()
+        self._outflow.flush()
+        self._outflow.transport = None
         self._closed = True
         self._transport.close()
 

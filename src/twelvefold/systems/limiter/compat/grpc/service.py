@@ -35,7 +35,7 @@ from twelvefold.systems.limiter.contracts import (
 from twelvefold.systems.limiter.rules.bound import Bound
 from twelvefold.systems.limiter.rules.envoy import UNIT_SECONDS, EnvoyDomain, EnvoyLimit, Node
 from twelvefold.systems.limiter.rules.headers import header_fields
-from twelvefold.systems.limiter.rules.keys import encode_key
+from twelvefold.systems.limiter.rules.keys import client_network, encode_key
 from twelvefold.systems.limiter.service.limiter import Limiter
 
 PATH: Final = b"/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
@@ -44,6 +44,7 @@ MAX_CONNECTIONS: Final = 2_000
 _MAX_MEMO: Final = 8_192
 _MAX_MEMO_BYTES: Final = 512
 UNAUTHENTICATED, UNIMPLEMENTED, INVALID_ARGUMENT, INTERNAL = 16, 12, 3, 13
+_UNIT_OF_SECONDS: Final = {seconds: unit for unit, seconds in UNIT_SECONDS.items()}
 _SERVING: Final = b"\x08\x01"
 
 
@@ -66,6 +67,7 @@ class RateLimitService:
     Args:
         domains: compiled configurations by tenant and domain, asked anew after `forget`.
         mode, failure: of limits that a request brings itself, and of domains that do not say.
+        ipv6_prefix: how much of a `remote_address` is one client, where a stored rule is asked.
     """
 
     def __init__(
@@ -76,8 +78,10 @@ class RateLimitService:
         *,
         mode: Mode,
         failure: Failure,
+        ipv6_prefix: int = 64,
     ) -> None:
         self._limiter = limiter
+        self._ipv6_prefix = ipv6_prefix
         self._callers = callers
         self._domains = domains
         self._mode: Mode = mode
@@ -146,7 +150,7 @@ class RateLimitService:
         return secret.strip() if scheme.lower() == "bearer" else "-"
 
     async def _verify(self, connection: Http2Connection, stream: Stream, secret: str, payload: bytes) -> None:
-        tenant = await self._callers.verify(secret)
+        tenant = await self._callers.verify(secret, connection.peer)
         if tenant is None:
             connection.fail(
                 stream, UNAUTHENTICATED, "send an API key as metadata: authorization: Bearer tf_..."
@@ -193,18 +197,32 @@ class RateLimitService:
                 limits.append(b"")
                 continue
             bound = self._limiter.book.bound(tenant, limit.rule)
-            key = encode_key((request.domain, *_key_parts(domain, descriptor)))
+            key = encode_key(self._key_of(domain, request.domain, descriptor, limit))
             cost = descriptor.cost if descriptor.cost is not None else request.hits_addend or 1
             if cost > MAX_LIMIT:
                 raise MalformedMessageError("hits_addend is larger than any limit")
             place = merged.setdefault((bound, key), [len(merged), 0])
             place[1] += cost
             places.append(place[0])
+            unit = limit.unit or _UNIT_OF_SECONDS.get(bound.rule.period_seconds, "")
             limits.append(
-                b"" if limit.rule.limit is None else limit_field(limit.rule.limit, limit.unit, limit.name)
+                b"" if bound.rule.limit is None else limit_field(bound.rule.limit, unit, limit.name)
             )
         asked = [(bound, key, cost) for (bound, key), (_, cost) in merged.items()]
         return _Plan(asked, places, limits)
+
+    def _key_of(
+        self, domain: EnvoyDomain | None, name: str, descriptor: Descriptor, limit: EnvoyLimit
+    ) -> tuple[str, ...]:
+        """Of a stored rule it is what the other doors make of the same request: the values alone."""
+        parts = _key_parts(domain, descriptor)
+        if not isinstance(limit.rule, str):
+            return (name, *parts)
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        return tuple(
+            client_network(value, self._ipv6_prefix) if key == "remote_address" else value
+            for key, value in pairs
+        )
 
     def _limit_for(self, domain: EnvoyDomain | None, descriptor: Descriptor) -> EnvoyLimit | None:
         if descriptor.override is not None:

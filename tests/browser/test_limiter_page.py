@@ -1,0 +1,70 @@
+"""The limiter's page: algorithms beside each other, one check, and the rules with their fields."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+PAGE = "/console/systems/limiter"
+
+
+@pytest.fixture
+def page(console: Page) -> Page:
+    console.goto(PAGE)
+    expect(console.get_by_role("heading", name="Limiter", exact=True)).to_be_visible()
+    return console
+
+
+def make_rule(page: Page, name: str, limit: str) -> None:
+    page.get_by_role("button", name="New rule").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Name").fill(name)
+    dialog.get_by_label("Limit", exact=True).fill(limit)
+    dialog.get_by_role("button", name="Save").click()
+
+
+def take_one(page: Page, rule: str) -> None:
+    page.get_by_role("tab", name="Ask a rule").click()
+    page.get_by_label("Rule", exact=True).fill(rule)
+    page.get_by_role("button", name="Take one").click()
+
+
+def test_the_playground_draws_the_four_algorithms_on_the_same_traffic(page: Page) -> None:
+    lanes = page.locator(".lanes .lane")
+    expect(lanes).to_have_count(4)
+    drawn = lanes.first.locator("svg").get_attribute("aria-label")
+    page.get_by_label("Limit a minute").fill("7")
+    expect(lanes.first.locator("svg")).not_to_have_attribute("aria-label", str(drawn))
+    expect(lanes).to_have_count(4)
+
+
+def test_a_rule_is_made_asked_used_up_and_shown_among_the_refused(page: Page, api: Any) -> None:
+    make_rule(page, "newsletter", "2")
+    expect(page.get_by_role("grid", name="Rules")).to_contain_text("2 a minute")
+    for words in ("1 of 2 left", "0 of 2 left"):
+        take_one(page, "newsletter")
+        expect(page.get_by_role("status").filter(has_text="Allowed")).to_contain_text(words)
+    take_one(page, "newsletter")
+    expect(page.get_by_role("status").filter(has_text="Refused")).to_contain_text("again in")
+    expect(page.get_by_label("Most refused keys")).to_contain_text("ann", timeout=15_000)
+    assert api("GET", "/v1/limiter/rules/newsletter")["rule"]["limit"] == 2
+
+
+def test_a_rule_is_changed_and_a_fault_stands_beside_its_field(page: Page, api: Any) -> None:
+    make_rule(page, "api", "100")
+    page.get_by_role("grid", name="Rules").get_by_text("api", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Limit", exact=True).fill("-5")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.get_by_label("Limit", exact=True)).to_have_attribute("aria-invalid", "true")
+    dialog.get_by_label("Limit", exact=True).fill("30")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_role("grid", name="Rules")).to_contain_text("30 a minute")
+    assert api("GET", "/v1/limiter/rules/api")["rule"]["limit"] == 30
+
+
+def test_an_unknown_rule_is_said_beside_the_field(page: Page) -> None:
+    take_one(page, "nothing-of-this-name")
+    expect(page.get_by_label("Rule", exact=True)).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_text("there is no rule")).to_be_visible()
