@@ -199,9 +199,8 @@ async def test_a_revoked_user_is_cut_on_every_server_at_once(node, other, connec
     assert (await api.post("/v1/chat/users/eve/revoke")).status_code == 204
     assert await here.until_closed() == 4403
     assert await there.until_closed() == 4403
-    answer = await httpx2.AsyncClient().get(
-        f"{node.url}/v1/chat/conversations", headers={"Chat-Token": token}
-    )
+    async with httpx2.AsyncClient(base_url=node.url) as stranger:
+        answer = await stranger.get("/v1/chat/conversations", headers={"Chat-Token": token})
     assert answer.status_code == 401
 
 

@@ -21,7 +21,7 @@ from twelvefold.kernel.errors import (
 )
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.chat.contracts import MAX_TEXT_BYTES, Presence, Sent
-from twelvefold.systems.chat.routes.caller import Caller, Callers, require_own_origin
+from twelvefold.systems.chat.routes.caller import Caller, Callers
 from twelvefold.systems.chat.routes.forms import FORMS, JSON, MSGPACK, read_request
 from twelvefold.systems.chat.routes.live import LiveSockets, Seat
 from twelvefold.systems.chat.routes.requests import SocketRequest
@@ -92,7 +92,6 @@ class SocketDoor:
         return SocketRoute("/v1/chat/socket", self._connect)
 
     async def _connect(self, handshake: Handshake) -> Accepted:
-        require_own_origin(handshake)
         caller = None
         if handshake.principal is not None:
             if not handshake.principal.may("chat:write"):
