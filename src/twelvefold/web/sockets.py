@@ -21,6 +21,7 @@ from twelvefold.web.frames import (
     CLOSE,
     FAULT,
     INTERNAL_ERROR,
+    INVALID_DATA,
     NO_STATUS,
     NORMAL,
     PING,
@@ -223,14 +224,14 @@ class WebSocket(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """The server drains: come back later, to another process."""
-        if self._state == CONNECTING:
+        if self._state in (CONNECTING, CLOSED):
             self.transport.close()
         else:
             self.close(SERVICE_RESTART, "the server restarts; connect again")
 
     def sweep(self, now: float) -> None:
         """Called once a second: end what takes too long, and see who is still there."""
-        if self._state == CLOSING:
+        if self._state in (CLOSING, CLOSED):
             if now - self._since > CLOSING_SECONDS:
                 self.transport.abort()
         elif self._state == OPEN:
@@ -248,6 +249,9 @@ class WebSocket(asyncio.Protocol):
 
     def _answer_close(self, payload: bytes) -> None:
         told = decode_close(payload)
+        if told is None and len(payload) > 2 and decode_close(payload[:2]) is not None:  # noqa: PLR2004 - a code
+            self._fail(INVALID_DATA, "a close frame's reason is not UTF-8")
+            return
         if told is None:
             self._fail(PROTOCOL_ERROR, "a close frame has a code that may not be sent")
             return
@@ -259,14 +263,22 @@ class WebSocket(asyncio.Protocol):
         self.transport.close()
 
     def _fail(self, code: int, reason: str) -> None:
-        if self._state == OPEN:
+        """Say why, then be deaf until the client goes: closing on bytes it still sends could lose our word."""
+        told = self._state == OPEN
+        if told:
             self.transport.write(encode_close(code, reason))
         self._finish(code)
-        self.transport.close()
+        self._decoder = None
+        if told and self.transport.can_write_eof():
+            self.transport.resume_reading()
+            self.transport.write_eof()
+        else:
+            self.transport.close()
 
     def _finish(self, code: int) -> None:
         """Tell the handler, once."""
         before, self._state = self._state, CLOSED
+        self._since = self._hall.now
         self._leave_hub()
         self._held = None
         if before in (OPEN, CLOSING):

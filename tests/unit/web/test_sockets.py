@@ -340,6 +340,19 @@ async def test_a_client_that_never_answers_our_close_is_dropped(connect, server,
     assert log[-1] == ("closed", 1006)
 
 
+async def test_a_client_that_stays_after_its_fault_was_told_is_heard_no_more_and_dropped(
+    connect, server, log, eventually
+):
+    client = await opened(connect, server)
+    await client.send(masked(3) + masked(TEXT, b"still here"))
+    assert await close_code(client) == 1002
+    socket = next(iter(server.hall.connections))
+    await client.send(masked(TEXT, b"and here") * 1000)
+    socket.sweep(socket._hall.now + 6)
+    await eventually(lambda: server.connections == 0)
+    assert log == ["opened", ("closed", 1002)]
+
+
 async def test_the_drain_tells_clients_to_come_back(url, server):
     async with ws_connect(f"{url}/echo") as client:
         stopping = asyncio.ensure_future(server.stop())
