@@ -1,4 +1,4 @@
-"""`python -m drills links-web`, `… links` for all of links: kill, recover, audit.
+"""`python -m drills links-web`, `… chat-database`, `… links` for all of links: kill, recover, audit.
 
 Exit code 0 when every promise held, 1 when one did not or the drill could not be carried through.
 """
@@ -7,32 +7,39 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.processes import NotStartedError
 
 from drills import links
-from drills.harness import ROLES, DrillError
+from drills.chat import audits as chat
+from drills.harness import ROLES, Audit, DrillError
 
-DRILLS = {f"links-{role}": role for role in ROLES}
+Drill = Callable[[Path], Audit]
+DRILLS: dict[str, Drill] = {
+    **{f"links-{role}": lambda folder, role=role: links.drill(role, folder) for role in ROLES},  # type: ignore[misc]  # a default binds the role
+    **{name: lambda folder, name=name: chat.run(name, folder) for name in chat.NAMES},  # type: ignore[misc]  # as above
+}
+SYSTEMS = ("links", "chat")
 
 
 def main() -> int:
     """Run the drills that the arguments name."""
     parser = argparse.ArgumentParser(prog="python -m drills", description=__doc__)
     parser.add_argument(
-        "names", nargs="+", choices=["links", *DRILLS], metavar="name", help=", ".join(DRILLS)
+        "names", nargs="+", choices=[*SYSTEMS, *DRILLS], metavar="name", help=", ".join([*SYSTEMS, *DRILLS])
     )
     parser.add_argument("--json", action="store_true", help="one line of JSON a drill")
     arguments = parser.parse_args()
-    chosen = [name for name in DRILLS if name in arguments.names or "links" in arguments.names]
+    chosen = [name for name in DRILLS if name in arguments.names or name.partition("-")[0] in arguments.names]
     failed = 0
     for name in chosen:
         with tempfile.TemporaryDirectory(prefix="drill-") as folder:
             try:
-                audit = links.drill(DRILLS[name], Path(folder))
-            except (DrillError, NotStartedError) as error:
-                print(f"{name}: {error}", file=sys.stderr)
+                audit = DRILLS[name](Path(folder))
+            except (DrillError, NotStartedError, TimeoutError) as error:
+                print(f"{name}: {error or 'not done before its deadline'}", file=sys.stderr)
                 failed += 1
                 continue
         failed += not audit.passed

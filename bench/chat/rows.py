@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from drills.chat.acknowledged_messages import drill
+from drills.chat.acknowledged_messages import WRONG, drill
 from drills.chat.node import SECRET, Node, new_owner_key
 
 from bench.chat import peers
@@ -337,9 +337,7 @@ def measure(
             bars.append(uvloop.run(storm(ours)))
     if wanted(KILL):
         counts = uvloop.run(drill(folder / "drill", clients=60, rooms=6, seconds=6))
-        wrong = sum(
-            counts[name] for name in ("lost", "moved", "doubled", "gaps", "views_that_differ", "faults")
-        )
+        wrong = sum(counts[name] for name in WRONG)
         bars.append(Bar(KILL, "messages", "≤ 0", value=float(wrong), details=counts))
     return sorted(bars, key=lambda bar: ORDER.index(bar.measure)), {}
 

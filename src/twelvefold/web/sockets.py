@@ -249,7 +249,7 @@ class WebSocket(asyncio.Protocol):
 
     def _answer_close(self, payload: bytes) -> None:
         told = decode_close(payload)
-        if told is None and len(payload) > 2 and decode_close(payload[:2]) is not None:  # noqa: PLR2004 - a code
+        if told is None and len(payload) > 2 and decode_close(payload[:2]) is not None:
             self._fail(INVALID_DATA, "a close frame's reason is not UTF-8")
             return
         if told is None:
