@@ -18,6 +18,8 @@ from twelvefold.kernel.telemetry import configure_logging
 from twelvefold.platform import runtime
 
 FAILED = "platform.role.failed"
+WORKER_NICENESS = 5
+"""Where a core is shared, answers go before work behind them; work still gets a quarter of it."""
 log = structlog.get_logger("platform")
 
 
@@ -32,6 +34,7 @@ async def run(role: str, data: Path, ready: Path) -> None:
         log.info("platform.role.ready", role=role, pid=os.getpid())
 
     if role == "work":
+        os.nice(WORKER_NICENESS)
         from twelvefold.platform.work_role import work  # noqa: PLC0415 - a role pays only for what it runs
 
         await work(await runtime.wait(data), data, say_ready, stop)
