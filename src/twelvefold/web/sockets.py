@@ -9,7 +9,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 import structlog
@@ -25,6 +25,7 @@ from twelvefold.web.frames import (
     NO_STATUS,
     NORMAL,
     PING,
+    POLICY_VIOLATION,
     PROTOCOL_ERROR,
     SERVICE_RESTART,
     TEXT,
@@ -50,6 +51,9 @@ HANDSHAKE_SECONDS: Final = 10.0
 CLOSING_SECONDS: Final = 5.0
 PING_SECONDS: Final = 25.0
 """Below the 30 to 60 seconds after which proxies and home routers forget a silent connection."""
+
+RECHECK_SECONDS: Final = 5.0
+"""How long a revoked key or an ended session can keep a socket that it opened."""
 
 MAX_HELD_BYTES: Final = 64 * 1024
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -83,7 +87,7 @@ class WebSocket(asyncio.Protocol):
     """See the module."""
 
     __slots__ = (
-        "_accepted", "_decoder", "_hall", "_held", "_pinged", "_since", "_state", "_task", "channels", "heard",
+        "_accepted", "_checked", "_decoder", "_hall", "_held", "_pinged", "_since", "_state", "_task", "channels", "heard",
         "transport", "writer",
     )  # fmt: skip
 
@@ -94,7 +98,7 @@ class WebSocket(asyncio.Protocol):
         self.channels: tuple[Channel, ...] = ()
         self.heard = True
         self._pinged = False
-        self._since = hall.now
+        self._checked = self._since = hall.now
         self._state = CONNECTING
         self._held: bytearray | None = None
         self._decoder: Decoder | None = None
@@ -244,6 +248,23 @@ class WebSocket(asyncio.Protocol):
             elif now - self._since > PING_SECONDS and not self._pinged:
                 self._pinged = True
                 self.transport.write(_PING_FRAME)
+            if now - self._checked > RECHECK_SECONDS and self._task is None:
+                self._checked = now
+                self._check_again()
+
+    def _check_again(self) -> None:
+        if self._accepted is not None and self._accepted.still_valid is not None:
+            self._task = self._hall.loop.create_task(self._ask_again(self._accepted.still_valid))
+
+    async def _ask_again(self, still_valid: Callable[[], Awaitable[bool]]) -> None:
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                if not await still_valid():
+                    self.close(POLICY_VIOLATION, "the key or the session that opened this has ended")
+        except (TwelvefoldError, TimeoutError) as error:
+            log.info("web.socket.not_checked", reason=str(error))  # an engine is away: asked again soon
+        finally:
+            self._task = None
 
     # -- endings --------------------------------------------------------------------------------
 

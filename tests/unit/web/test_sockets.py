@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect as ws_connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from twelvefold.kernel.clock import ManualClock
-from twelvefold.kernel.errors import ForbiddenError
+from twelvefold.kernel.errors import EngineUnavailableError, ForbiddenError
 from twelvefold.kernel.tenancy import Principal, TenantId
 from twelvefold.web import sockets
 from twelvefold.web.application import Application
@@ -351,6 +351,49 @@ async def test_a_client_that_stays_after_its_fault_was_told_is_heard_no_more_and
     socket.sweep(socket._hall.now + 6)
     await eventually(lambda: server.connections == 0)
     assert log == ["opened", ("closed", 1002)]
+
+
+@pytest.mark.parametrize("trouble", [None, EngineUnavailableError("database", "away")])
+async def test_a_revoked_key_loses_the_sockets_it_opened_and_an_engine_that_is_away_costs_nobody_one(
+    serve, trouble, eventually
+):
+    asked = asyncio.Event()
+
+    class Revocable(Keys):
+        answers = None
+
+        async def principal_of_key(self, key):
+            if self.answers is None:
+                return await super().principal_of_key(key)
+            asked.set()
+            if isinstance(self.answers, Exception):
+                raise self.answers
+            return None
+
+    async def room(_handshake):
+        return Echo([])
+
+    keys, clock = Revocable(), ManualClock()
+    app = Application(
+        sockets=(SocketRoute("/room", room, scope="room:read"),), guard=Guard(keys, clock), version="0"
+    )
+    server = await serve(app)
+    address = f"ws://127.0.0.1:{server.port}/room"
+    async with ws_connect(address, additional_headers={"authorization": "Bearer good"}) as client:
+        (socket,) = server.hall.connections
+        keys.answers = trouble or "nobody"
+        clock.advance(ms=2_000)
+        socket.sweep(socket._hall.now + sockets.RECHECK_SECONDS + 1)
+        async with asyncio.timeout(5):
+            await asked.wait()
+        if trouble is None:
+            with pytest.raises(ConnectionClosed) as caught:
+                await client.recv()
+            assert caught.value.rcvd.code == 1008
+        else:
+            await eventually(lambda: socket._task is None)
+            await client.send("still here")
+            assert await client.recv() == "still here"
 
 
 async def test_the_drain_tells_clients_to_come_back(url, server):
