@@ -28,6 +28,7 @@ from twelvefold.systems.chat.routes.connection import Services
 from twelvefold.systems.chat.routes.live import LiveSockets
 from twelvefold.systems.chat.routes.more import media_routes, reading_routes, user_routes
 from twelvefold.systems.chat.routes.socket import SocketDoor
+from twelvefold.systems.chat.routes.stream import stream_routes
 from twelvefold.systems.chat.service import Chat
 from twelvefold.systems.chat.service.delivery import Delivery
 from twelvefold.systems.chat.service.media import MediaLibrary
@@ -178,7 +179,8 @@ class ChatSystem(Chat):
                 user_routes(
                     self.tokens, self.presence, self.progress, self.delivery, self.subscriptions, callers
                 ),
-                reading_routes(self, self.presence, self.delivery, callers),
+                reading_routes(self, self.presence, callers),
+                stream_routes(self, self.delivery, callers),
                 media_routes(self.media, callers),
             ),
             sockets=(ours.route(), centrifugo.route()),
@@ -195,6 +197,7 @@ class ChatSystem(Chat):
                 "/api": BODY_LIMITS_BYTES,
             },
             queue_depth=lambda: messages.waiting,
+            on_drain=self.delivery.release,
         )
 
 
