@@ -5,6 +5,7 @@ import json
 
 import httpx2
 import pytest
+import structlog
 import websockets
 from tests.systems.chat.test_sending import T, room_of
 
@@ -216,6 +217,32 @@ async def test_another_pages_socket_with_our_cookie_is_refused(node, owner_key):
     async with websockets.connect(address, origin=node.url, additional_headers=cookie) as socket:
         await socket.send('{"op":"connect"}')
         assert json.loads(await socket.recv())["user"] == "ann"
+
+
+async def test_a_token_in_the_address_opens_nothing_and_is_never_logged(node):
+    token = node.token("ann")
+    with structlog.testing.capture_logs() as logged:
+        async with websockets.connect(f"{node.ws_url}/v1/chat/socket?token={token}") as socket:
+            await socket.send('{"op": "follow", "conversation": "1"}')
+            assert json.loads(await socket.recv())["error"]["code"] == "unauthenticated"
+        async with httpx2.AsyncClient(base_url=node.url) as stranger:
+            place = "/v1/chat/conversations"
+            assert (await stranger.get(place, params={"token": token})).status_code == 401
+            assert (await stranger.get(place, headers={"Chat-Token": token})).status_code == 200
+    assert token not in str(logged)
+
+
+async def test_a_name_that_stands_twice_in_an_object_has_one_meaning_for_everybody(node, connect):
+    room = str(await room_of(node, "ann", "bob"))
+    ann, bob = await connect("ann"), await connect("bob")
+    await bob.ask("follow", conversation=room)
+    await ann.socket.send(
+        f'{{"op": "send", "conversation": "{room}", "data": {{"a": 1, "a": 2}}, "text": "x", "text": "y"}}'
+    )
+    await bob.until_seq(2)
+    (stored,) = await node.chat.history(T, "bob", int(room), after=1)
+    assert (bob.events[0]["text"], bob.events[0]["data"]) == ("y", {"a": 2})
+    assert (stored.text, bytes(stored.data)) == ("y", b'{"a":2}')
 
 
 async def test_messagepack_on_request_carries_the_same_objects(node):

@@ -521,6 +521,23 @@ async def test_a_slow_reader_is_cut_and_nobody_else_notices(connect, server, hub
     assert int.from_bytes(said[said.rfind(b"\x88") + 2 :][:2]) == 1013
 
 
+async def test_a_flood_of_pings_from_a_client_that_reads_no_answer_costs_no_memory(
+    connect, server, eventually
+):
+    client = await opened(connect, server)
+    (socket,) = server.hall.connections
+    client.writer.transport.pause_reading()
+    flood = masked(PING, b"x" * 125) * 1_000
+    waiting = 0
+    for _ in range(100):  # 13 MB of answers, if they were all kept
+        await client.send(flood)
+        waiting = max(waiting, socket.transport.get_write_buffer_size())
+    assert waiting < 1_000_000
+    quick = await opened(connect, server)
+    await quick.send(masked(PING, b"me"))
+    assert await quick.reader.readexactly(4) == encode(0xA, b"me")
+
+
 async def test_a_reader_that_catches_up_stays(connect, server, hub, eventually):
     client = await opened(connect, server, "/listen?in=a")
     socket = next(iter(server.hall.connections))
