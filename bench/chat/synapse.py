@@ -37,6 +37,7 @@ class Measured:
 
 def measure(folder: Path, cpus: str, seconds: float, text: str) -> Measured:
     """Install, start, register, send for some seconds."""
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         python = _python(folder)
     except (subprocess.SubprocessError, OSError) as error:
