@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ from twelvefold.systems.chat.rules.tokens import sign
 ORDER = (IDLE, ONE, BUSY, PAIRS, RATE, STORM, KILL)
 
 SOCKET = b"/v1/chat/socket"
+RETRY_SECONDS = 0.2
 
 
 class Ours:
@@ -285,9 +286,27 @@ async def storm(ours: Ours) -> Bar:
     peak = before
     began = time.monotonic()
     made = await connect_many(ours.port, SOCKET, 2000, at_once=500)
+    refused = 0
+
+    def returning(one: Connection, room: str) -> Callable[[bytes], None]:
+        """Follow; and, as any client does, again a moment later when the server says that it is busy."""
+
+        def heard(frame: bytes) -> None:
+            nonlocal refused
+            if frame.startswith(b'{"type":"error"'):
+                refused += 1
+                one.frames -= 1
+                asyncio.get_running_loop().call_later(
+                    RETRY_SECONDS, lambda: one.say(op="follow", conversation=room, after=0)
+                )
+
+        return heard
+
     for number, one in enumerate(made):
+        room = rooms[number % 20]
+        one.on_frame = returning(one, room)
         one.say(op="connect", token=sign({"sub": f"r{number}"}, SECRET, 1))
-        one.say(op="follow", conversation=rooms[number % 20], after=0)
+        one.say(op="follow", conversation=room, after=0)
 
     async def watch() -> None:
         nonlocal peak
@@ -307,6 +326,7 @@ async def storm(ours: Ours) -> Bar:
         "memory_more_bytes": peak - before,
         "memory_bar_bytes": 200 << 20,
         "memory_holds": peak - before <= 200 << 20,
+        "told_to_come_back_later": refused,
     }
     return Bar(STORM, "s", "≤ 3", value=took, details=details)
 

@@ -90,6 +90,18 @@ async def test_a_device_that_syncs_gets_every_conversation_from_its_own_cursor(n
     assert [e["seq"] for e in tablet.events if e["conversation"] == str(rooms[2])] == [1, 2, 3, 4, 5]
 
 
+async def test_a_crowd_that_comes_back_at_once_is_let_in_and_finds_its_cursors(node):
+    """More at once than may wait for the database: all of them share a handful of queries."""
+    crowd = [f"u{number}" for number in range(1_500)]
+    room = await room_of(node, "ann", *crowd[:10])
+    await node.chat.progress.delivered(T, "u3", room, 1, device="phone")
+    found = await asyncio.gather(*(node.chat.tokens.verify(node.token(user)) for user in crowd))
+    assert [one.user for one in found] == crowd
+    cursors = await asyncio.gather(*(node.chat.progress.cursors(T, user, "phone") for user in crowd))
+    assert cursors[:10] == [{room: int(user == "u3")} for user in crowd[:10]]
+    assert not any(cursors[10:])
+
+
 async def test_dying_before_the_clients_word_means_getting_it_again_not_losing_it(node, connect):
     room = await room_of(node, "ann", "bob")
     first = await connect("bob", device="phone", sync=True)
