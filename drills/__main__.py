@@ -1,4 +1,4 @@
-"""`python -m drills links-web limiter-lease`, `… links` for all of links: kill, recover, audit.
+"""`python -m drills links-web chat-database`, `… links` for all of links: kill, recover, audit.
 
 Exit code 0 when every promise held, 1 when one did not or the drill could not be carried through.
 """
@@ -16,6 +16,7 @@ import structlog
 from bench.processes import NotStartedError
 
 from drills import links
+from drills.chat import audits as chat
 from drills.harness import ROLES, Audit, DrillError
 from drills.limiter import leases, outage
 
@@ -23,6 +24,7 @@ DRILLS: dict[str, Callable[[Path], Audit]] = {
     **{f"links-{role}": partial(links.drill, role) for role in ROLES},
     "limiter-valkey": outage.drill,
     "limiter-lease": leases.drill,
+    **{name: partial(chat.run, name) for name in chat.NAMES},
 }
 SYSTEMS = sorted({name.partition("-")[0] for name in DRILLS})
 
@@ -47,8 +49,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="drill-") as folder:
             try:
                 audit = DRILLS[name](Path(folder))
-            except (DrillError, NotStartedError) as error:
-                print(f"{name}: {error}", file=sys.stderr)
+            except (DrillError, NotStartedError, TimeoutError) as error:
+                print(f"{name}: {error or 'not done before its deadline'}", file=sys.stderr)
                 failed += 1
                 continue
         failed += not audit.passed

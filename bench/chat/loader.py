@@ -20,6 +20,7 @@ class Connection(asyncio.Protocol):
         self.frames = 0
         self.size_bytes = 0
         self.on_frame: Callable[[bytes], None] | None = None
+        self.lines = False  # whether a frame can hold several messages, one a line
         self.until = 0
         self.reached: asyncio.Future[None] | None = None
         self._rest = b""
@@ -50,22 +51,13 @@ class Connection(asyncio.Protocol):
     def _frames(self, data: bytes) -> bytes:
         at, end, frames = 0, len(data), 0
         while end - at >= 2:
-            size = data[at + 1]
-            head = 2
-            if size == 126:
-                head = 4
-                if end - at < 4:
-                    break
-                size = data[at + 2] << 8 | data[at + 3]
-            elif size == 127:
-                head = 10
-                if end - at < 10:
-                    break
-                size = int.from_bytes(data[at + 2 : at + 10])
+            head, size = head_and_size(data, at, end)
             if end - at < head + size:
                 break
             if self.on_frame is not None:
                 self.on_frame(data[at + head : at + head + size])
+            if self.lines:
+                frames += data.count(b"\n", at + head, at + head + size - 1)
             at += head + size
             frames += 1
         self.frames += frames
@@ -103,6 +95,15 @@ class Connection(asyncio.Protocol):
         if found["type"] == "error":
             raise RuntimeError(str(found["error"]))
         return found
+
+
+def head_and_size(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """How long the head and the payload of the frame at `at` are; more than there is, if the head is not all here."""
+    size = data[at + 1]
+    if size < 126:
+        return 2, size
+    head = 4 if size == 126 else 10
+    return head, int.from_bytes(data[at + 2 : at + head]) if end - at >= head else 0
 
 
 def masked(payload: bytes) -> bytes:

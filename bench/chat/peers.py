@@ -1,12 +1,13 @@
-"""Peers of the fan-out: a C epoll loop and node's `ws`; and what is said where one is missing."""
+"""Peers of the fan-out: a C epoll loop, node's `ws`, and centrifuge in Go; and what is said where one is missing."""
 
 import asyncio
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -14,6 +15,7 @@ from bench.chat.loader import Connection, connect_many, masked
 from bench.processes import usage
 
 HERE = Path(__file__).parent
+Enter = Callable[[Connection, bool], Awaitable[None]]
 FRAME_BYTES = 330
 """What our event is on the wire, so that all send the same number of bytes."""
 
@@ -24,40 +26,73 @@ class Peer:
     def __init__(
         self,
         words: list[str],
-        say: Callable[[Connection], None],
+        wanted: bytes,
         *,
         path: bytes | None,
         cpus: str,
         missing: str | None,
+        enter: Enter | None = None,
     ) -> None:
         self._words = ["taskset", "-c", cpus, *words]
-        self._say = say
+        self._wanted = wanted
         self._path = path
+        self._enter = enter
         self.missing = missing
 
     def fan_out(self, count: int, *, burst: int, bursts: int, pause: float) -> float | None:
         """CPU µs a delivery to `count` connections."""
+        return self._with_server(lambda pid, port: self._run(pid, port, count, burst, bursts, pause))
+
+    def idle(self, count: int) -> float | None:
+        """KiB of resident memory a connection that has entered and is silent."""
+        return self._with_server(lambda pid, port: self._rest(pid, port, count))
+
+    def _with_server(self, measure: Callable[[int, int], Coroutine[Any, Any, float]]) -> float | None:
         if self.missing:
             return None
         process = subprocess.Popen(self._words, stdout=subprocess.PIPE)
         try:
             assert process.stdout is not None
             port = int(process.stdout.readline())
-            return uvloop.run(self._run(process.pid, port, count, burst, bursts, pause))
+            return uvloop.run(measure(process.pid, port))
         finally:
             process.kill()
             process.wait()
 
-    async def _run(self, pid: int, port: int, count: int, burst: int, bursts: int, pause: float) -> float:  # noqa: PLR0917 - one measurement's numbers
+    async def _connected(self, port: int, count: int) -> list[Connection]:
         made = await connect_many(port, self._path, count)
-        speaker = made[0]
+        if self._enter:
+            for start in range(0, len(made), 200):
+                await asyncio.gather(*(self._enter(one, True) for one in made[start : start + 200]))
+        return made
+
+    async def _rest(self, pid: int, port: int, count: int) -> float:
+        warm = await self._connected(port, 50)
+        before = usage([pid]).rss_bytes
+        made = await self._connected(port, count)
         await asyncio.sleep(1)
+        after = usage([pid]).rss_bytes
+        for one in (*made, *warm):
+            one.transport.abort()
+        return (after - before) / count / 1024
+
+    async def _run(self, pid: int, port: int, count: int, burst: int, bursts: int, pause: float) -> float:  # noqa: PLR0917 - one measurement's numbers
+        made = await self._connected(port, count)
+        speaker = made[0]
+        if self._enter:  # who speaks gets answers, too, which are no deliveries
+            (speaker,) = await connect_many(port, self._path, 1)
+            await self._enter(speaker, False)
+        await asyncio.sleep(1)
+        base = [one.frames for one in made]
         before = usage([pid]).cpu_seconds
         for number in range(bursts):
             for _ in range(burst):
-                self._say(speaker)
+                speaker.transport.write(self._wanted)
+            wanted = (number + 1) * burst
             async with asyncio.timeout(30):
-                await asyncio.gather(*(one.wait_frames((number + 1) * burst) for one in made))
+                await asyncio.gather(
+                    *(one.wait_frames(b + wanted) for one, b in zip(made, base, strict=True))
+                )
             await asyncio.sleep(pause)
         took = usage([pid]).cpu_seconds - before
         for one in made:
@@ -73,9 +108,7 @@ def floor(folder: Path, cpus: str) -> Peer:
     if compiler:
         subprocess.run([compiler, "-O2", str(HERE / "floor.c"), "-o", str(program)], check=True)
     wanted = b"P" + FRAME_BYTES.to_bytes(4)
-    return Peer(
-        [str(program)], lambda one: one.transport.write(wanted), path=None, cpus=cpus, missing=missing
-    )
+    return Peer([str(program)], wanted, path=None, cpus=cpus, missing=missing)
 
 
 def node_ws(folder: Path, cpus: str) -> Peer:
@@ -90,17 +123,42 @@ def node_ws(folder: Path, cpus: str) -> Peer:
         )  # fmt: skip
         missing = f"npm install ws: {done.stderr[-200:]}" if done.returncode else None
     wanted = masked(json.dumps({"n": FRAME_BYTES}).encode())
+    words = [node or "node", str(HERE / "ws_peer.mjs"), str(modules)]
+    return Peer(words, wanted, path=b"/", cpus=cpus, missing=missing)
+
+
+CENTRIFUGE = "centrifuge (Go), Centrifugo's library"
+"""Centrifugo itself is a program that the Go proxy does not serve; its hub, its protocol and its WebSockets are this."""
+
+
+def centrifuge(folder: Path, cpus: str) -> Peer:
+    """The Go library, built here into a server of forty lines."""
+    go = shutil.which("go")
+    program = folder / "centrifuge_peer"
+    missing = None if go else "no Go here"
+    if go and not program.exists():
+        done = subprocess.run(
+            [go, "build", "-o", str(program), "."],
+            cwd=HERE / "centrifuge_peer", capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        missing = f"go build: {done.stderr[-200:]}" if done.returncode else None
+    said = {"id": 3, "publish": {"channel": "room", "data": "x" * (FRAME_BYTES - 80)}}
+    wanted = masked(json.dumps(said).encode())
     return Peer(
-        [node or "node", str(HERE / "ws_peer.mjs"), str(modules)], lambda one: one.transport.write(wanted), path=b"/",
-        cpus=cpus, missing=missing,
-    )  # fmt: skip
+        [str(program)],
+        wanted,
+        path=b"/connection/websocket",
+        cpus=cpus,
+        missing=missing,
+        enter=_enter_centrifuge,
+    )
 
 
-def centrifugo_missing() -> str | None:
-    """Centrifugo is not measured here yet."""
-    return "the Go proxy answers 403 for github.com/centrifugal/centrifugo (v5 and v6); build it elsewhere"
-
-
-def synapse_missing() -> str | None:
-    """Synapse is not measured here yet; the notes have 24-53 messages a second on a machine like this one."""
-    return "Synapse is not started by the bench yet; measured apart: 24 (serial) to 53 messages a second"
+async def _enter_centrifuge(one: Connection, listens: bool) -> None:  # noqa: FBT001 - the only question there is
+    one.lines = True
+    one.say(id=1, connect={})
+    async with asyncio.timeout(60):
+        await one.wait_frames(1)
+        if listens:
+            one.say(id=2, subscribe={"channel": "room"})
+            await one.wait_frames(2)

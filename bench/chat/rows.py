@@ -14,16 +14,38 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import uvloop
-from drills.chat.acknowledged_messages import drill
+from drills.chat.acknowledged_messages import WRONG, drill
 from drills.chat.node import SECRET, Node, new_owner_key
 
-from bench.chat import peers
+from bench.chat import synapse
+from bench.chat.beside import (
+    BUSY,
+    BUSY_BURST,
+    BUSY_BURSTS,
+    IDLE,
+    IDLE_CONNECTIONS,
+    KILL,
+    ONE,
+    ONE_BURST,
+    ONE_BURSTS,
+    PAIRS,
+    PAUSE_SECONDS,
+    PAYLOAD_BYTES,
+    RATE,
+    ROOM,
+    STORM,
+    Peers,
+    busy_bar,
+    idle_bar,
+    one_bar,
+    rate_bar,
+)  # fmt: skip
 from bench.chat.loader import Connection, connect_many
 from bench.processes import cores, usage
 from bench.table import Bar
@@ -32,19 +54,10 @@ from twelvefold.kernel.tenancy import DEFAULT_TENANT
 from twelvefold.systems.chat.contracts import NewConversation, NewMessage
 from twelvefold.systems.chat.rules.tokens import sign
 
-IDLE = "resident memory per authenticated, subscribed, idle connection (10k)"
-ONE = "one message to a room of 1,000: CPU µs a delivery ÷ a C epoll loop"
-BUSY = "busy room (≥ 8 messages a tick): CPU µs a delivery"
-PAIRS = "durable 1:1 send → delivered, p99"
-RATE = "durable messages a second a core, 8 senders on many rooms"
-STORM = "2,000 clients reconnecting, each 500 messages behind"
-KILL = "kill -9 of the server under load: acknowledged messages lost or doubled"
 ORDER = (IDLE, ONE, BUSY, PAIRS, RATE, STORM, KILL)
 
-IDLE_CONNECTIONS = 10_000
-ROOM = 1_000
-PAYLOAD_BYTES = 128
 SOCKET = b"/v1/chat/socket"
+RETRY_SECONDS = 0.2
 
 
 class Ours:
@@ -126,8 +139,8 @@ async def _follow_all(sockets: Sequence[Connection], rooms: Sequence[str], after
         )
 
 
-async def idle(ours: Ours) -> Bar:
-    """Memory of the server before and after ten thousand followers."""
+async def idle(ours: Ours) -> float:
+    """KiB of the server a follower, over ten thousand of them."""
     node = await ours.library()
     rooms = [await _open_room(node) for _ in range(10)]
     warm = await ours.sockets([f"w{n}" for n in range(50)])
@@ -140,18 +153,10 @@ async def idle(ours: Ours) -> Bar:
     for one in (*made, *warm):
         one.transport.abort()
     await node.close()
-    return Bar(
-        IDLE,
-        "KiB",
-        "≤ 4",
-        value=each,
-        peer="Centrifugo",
-        why=peers.centrifugo_missing(),
-        details={"connections": IDLE_CONNECTIONS},
-    )
+    return each
 
 
-async def _fan_out(ours: Ours, *, burst: int, bursts: int, pause: float) -> float:
+async def _fan_out(ours: Ours, *, burst: int, bursts: int) -> float:
     """CPU µs a delivery in a room of a thousand."""
     node = await ours.library()
     room = await _open_room(node)
@@ -169,7 +174,7 @@ async def _fan_out(ours: Ours, *, burst: int, bursts: int, pause: float) -> floa
         wanted = (number + 1) * burst
         async with asyncio.timeout(30):
             await asyncio.gather(*(one.wait_frames(b + wanted) for one, b in zip(made, base, strict=True)))
-        await asyncio.sleep(pause)
+        await asyncio.sleep(PAUSE_SECONDS)
     took = ours.cpu() - before
     for one in (*made, speaker):
         one.transport.abort()
@@ -226,7 +231,7 @@ def fsync_seconds(folder: Path) -> float:
     return statistics.median(took)
 
 
-async def rate(ours: Ours, seconds: float) -> Bar:
+async def rate(ours: Ours, seconds: float) -> tuple[float, dict[str, float]]:
     """Eight sockets, pipelined over 200 rooms, windows of acknowledgements."""
     node = await ours.library()
     rooms = [await _open_room(node) for _ in range(200)]
@@ -263,8 +268,7 @@ async def rate(ours: Ours, seconds: float) -> Bar:
         "per_second_on_the_wall": acknowledged / wall, "messages": acknowledged,
         "server_us": server / acknowledged * 1e6, "database_us": engines / acknowledged * 1e6,
     }  # fmt: skip
-    return Bar(RATE, "messages a CPU-second of the server", "≥ 50000", value=acknowledged / server, peer="Synapse",
-               why=peers.synapse_missing(), details=details)  # fmt: skip
+    return acknowledged / server, details
 
 
 async def storm(ours: Ours) -> Bar:
@@ -282,9 +286,27 @@ async def storm(ours: Ours) -> Bar:
     peak = before
     began = time.monotonic()
     made = await connect_many(ours.port, SOCKET, 2000, at_once=500)
+    refused = 0
+
+    def returning(one: Connection, room: str) -> Callable[[bytes], None]:
+        """Follow; and, as any client does, again a moment later when the server says that it is busy."""
+
+        def heard(frame: bytes) -> None:
+            nonlocal refused
+            if frame.startswith(b'{"type":"error"'):
+                refused += 1
+                one.frames -= 1
+                asyncio.get_running_loop().call_later(
+                    RETRY_SECONDS, lambda: one.say(op="follow", conversation=room, after=0)
+                )
+
+        return heard
+
     for number, one in enumerate(made):
+        room = rooms[number % 20]
+        one.on_frame = returning(one, room)
         one.say(op="connect", token=sign({"sub": f"r{number}"}, SECRET, 1))
-        one.say(op="follow", conversation=rooms[number % 20], after=0)
+        one.say(op="follow", conversation=room, after=0)
 
     async def watch() -> None:
         nonlocal peak
@@ -304,6 +326,7 @@ async def storm(ours: Ours) -> Bar:
         "memory_more_bytes": peak - before,
         "memory_bar_bytes": 200 << 20,
         "memory_holds": peak - before <= 200 << 20,
+        "told_to_come_back_later": refused,
     }
     return Bar(STORM, "s", "≤ 3", value=took, details=details)
 
@@ -322,69 +345,29 @@ def measure(
         return not only or any(part in name for part in only)
 
     bars: list[Bar] = []
+    others = Peers(folder, server_cpus)
     with ExitStack() as stack:
         ours = Ours(folder, server_cpus)
         ours.start(stack)
         if wanted(IDLE):
-            bars.append(uvloop.run(idle(ours)))
-        if wanted(ONE) or wanted(BUSY):
-            bars += _fan_outs(ours, folder, server_cpus, wanted)
+            bars.append(idle_bar(uvloop.run(idle(ours)), others))
+        if wanted(ONE):
+            bars.append(
+                one_bar(lambda: uvloop.run(_fan_out(ours, burst=ONE_BURST, bursts=ONE_BURSTS)), others)
+            )
+        if wanted(BUSY):
+            bars.append(
+                busy_bar(lambda: uvloop.run(_fan_out(ours, burst=BUSY_BURST, bursts=BUSY_BURSTS)), others)
+            )
         if wanted(PAIRS):
             bars.append(uvloop.run(pairs(ours, folder, seconds)))
         if wanted(RATE):
-            bars.append(uvloop.run(rate(ours, seconds)))
+            theirs = synapse.measure(folder / "synapse", server_cpus, seconds, "x" * PAYLOAD_BYTES)
+            bars.append(rate_bar(*uvloop.run(rate(ours, seconds)), theirs))
         if wanted(STORM):
             bars.append(uvloop.run(storm(ours)))
     if wanted(KILL):
         counts = uvloop.run(drill(folder / "drill", clients=60, rooms=6, seconds=6))
-        wrong = sum(
-            counts[name] for name in ("lost", "moved", "doubled", "gaps", "views_that_differ", "faults")
-        )
+        wrong = sum(counts[name] for name in WRONG)
         bars.append(Bar(KILL, "messages", "≤ 0", value=float(wrong), details=counts))
     return sorted(bars, key=lambda bar: ORDER.index(bar.measure)), {}
-
-
-def _fan_outs(ours: Ours, folder: Path, cpus: str, wanted: Any) -> list[Bar]:
-    bars = []
-    floor = peers.floor(folder, cpus)
-    node_ws = peers.node_ws(folder, cpus)
-    if wanted(ONE):
-        value = uvloop.run(_fan_out(ours, burst=1, bursts=60, pause=0.02))
-        against = floor.fan_out(ROOM, burst=1, bursts=60, pause=0.02)
-        details = {
-            "ours_us": value,
-            "floor_us": against,
-            "node_ws_us": node_ws.fan_out(ROOM, burst=1, bursts=60, pause=0.02),
-        }
-        ratio = value / against if against else None
-        bars.append(
-            Bar(
-                ONE,
-                "times",
-                "≤ 1.2",
-                value=ratio,
-                peer="C epoll",
-                peer_value=against,
-                why=floor.missing,
-                details=details,
-            )
-        )
-    if wanted(BUSY):
-        value = uvloop.run(_fan_out(ours, burst=32, bursts=20, pause=0.02))
-        against = node_ws.fan_out(ROOM, burst=32, bursts=20, pause=0.02)
-        details = {"node_ws_us": against, "times_node_ws": against / value if against else None,
-                   "floor_us": floor.fan_out(ROOM, burst=32, bursts=20, pause=0.02),
-                   }  # fmt: skip
-        bars.append(
-            Bar(
-                BUSY,
-                "µs",
-                "≤ 0.8",
-                value=value,
-                peer="node ws",
-                peer_value=against,
-                why=node_ws.missing,
-                details=details,
-            )
-        )
-    return bars

@@ -1,14 +1,11 @@
-"""Drill `chat.acknowledged-messages` and `chat.one-order`: kill -9 under load, then count.
+"""Drills `chat-web`, `chat-worker`, `chat-valkey`, `chat-database`: kill -9 under load, then count.
 
-Two web processes and a worker, clients in rooms, each sending with its own `client_msg_id`, resending to the
-other server what was not acknowledged, following from the last sequence it has. Killed in turn: a web
-process, the worker, Valkey, PostgreSQL. At the end every acknowledged message must be there, once, under the
-sequence that was acknowledged; every room dense; every member's view the room itself; every chain whole.
-
-    python -m drills.chat.acknowledged_messages [--clients 200] [--rooms 10] [--seconds 10]
+Two web processes and a worker; clients in rooms, each sending with its own `client_msg_id`, resending to the
+other server what was not acknowledged, following from the last sequence it has. At the end every acknowledged
+message must be there, once, under the sequence that was acknowledged; every room dense; every member's view the
+room itself; every chain of hashes whole.
 """
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -16,12 +13,11 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import uvloop
 import websockets
 
 from drills.chat.node import SECRET, Node, new_owner_key
@@ -30,6 +26,8 @@ from twelvefold.kernel.tenancy import DEFAULT_TENANT
 from twelvefold.systems.chat.contracts import Event, NewConversation
 from twelvefold.systems.chat.rules.tokens import sign
 
+ROLES = ("web", "worker", "valkey", "database")
+WRONG = ("lost", "moved", "doubled", "gaps", "views_that_differ", "faults")
 PACE_SECONDS = 0.2
 SETTLE_SECONDS = 40
 
@@ -183,20 +181,28 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-async def drill(folder: Path, *, clients: int, rooms: int, seconds: float) -> dict[str, Any]:
-    """Run it; returns the counts. `lost`, `doubled`, `gaps`, `views_that_differ` and `faults` must be 0."""
+async def drill(
+    folder: Path, *, clients: int, rooms: int, seconds: float, roles: Sequence[str] = ROLES
+) -> dict[str, int]:
+    """Run it, killing each of `roles` in turn; returns the counts. Those in `WRONG` must be 0."""
     with DataFolder.open(folder / "data") as data:
         supervisor = Supervisor(data, limits=MemoryLimits.for_total(1 << 30))
         urls = supervisor.start()
         try:
-            return await _drill(folder, supervisor, urls, clients, rooms, seconds)
+            return await _drill(folder, supervisor, urls, clients, rooms, seconds, roles)
         finally:
             supervisor.stop()
 
 
 async def _drill(  # noqa: PLR0917 - one drill's numbers
-    folder: Path, supervisor: Supervisor, urls: Any, clients: int, rooms: int, seconds: float
-) -> dict[str, Any]:
+    folder: Path,
+    supervisor: Supervisor,
+    urls: Any,
+    clients: int,
+    rooms: int,
+    seconds: float,
+    roles: Sequence[str],
+) -> dict[str, int]:
     blobs = folder / "blobs"
     blobs.mkdir()
     ports = free_ports(2)
@@ -218,7 +224,9 @@ async def _drill(  # noqa: PLR0917 - one drill's numbers
     talkers = [Member(one, addresses, sign({"sub": one.user}, SECRET, 1), stop) for one in members]
     tasks = [asyncio.create_task(talker.run()) for talker in talkers]
     try:
-        await _kill_one_after_the_other(processes, supervisor, seconds)
+        await asyncio.sleep(seconds / 2)
+        for role in roles:
+            await _kill(role, processes, supervisor, seconds)
         stop.set()
         async with asyncio.timeout(SETTLE_SECONDS):
             await asyncio.gather(*(talker.done.wait() for talker in talkers))
@@ -230,36 +238,22 @@ async def _drill(  # noqa: PLR0917 - one drill's numbers
         await asyncio.to_thread(processes.stop)
 
 
-async def _kill_one_after_the_other(processes: Processes, supervisor: Supervisor, seconds: float) -> None:
-    await asyncio.sleep(seconds / 2)
-    for name in ("web-0", "work"):
-        print(f"kill -9 {name}", flush=True)
+async def _kill(role: str, processes: Processes, supervisor: Supervisor, seconds: float) -> None:
+    """SIGKILL one process; a web process and the worker are started again here, engines by their supervisor."""
+    print(f"kill -9 {role}", file=sys.stderr, flush=True)
+    if role in ("valkey", "database"):
+        os.kill(supervisor.pids()[role], signal.SIGKILL)
+    else:
+        name = {"web": "web-0", "worker": "work"}[role]
         processes.kill(name)
         await asyncio.sleep(seconds / 5)
         await asyncio.to_thread(processes.start, name)
-        await asyncio.sleep(seconds / 4)
-    for name in ("valkey", "database"):
-        print(f"kill -9 {name}", flush=True)
-        os.kill(supervisor.pids()[name], signal.SIGKILL)
-        await asyncio.sleep(seconds / 2)
+    await asyncio.sleep(seconds / 2)
 
 
-async def _count(urls: Any, blobs: Path, members: list[Told]) -> dict[str, Any]:
+async def _count(urls: Any, blobs: Path, members: list[Told]) -> dict[str, int]:
     node = await Node.open(urls.database, urls.valkey, blobs, name="auditor")
-    counts = dict.fromkeys(
-        (
-            "acknowledged",
-            "stored",
-            "lost",
-            "moved",
-            "doubled",
-            "gaps",
-            "views_that_differ",
-            "faults",
-            "reconnects",
-        ),
-        0,
-    )
+    counts = {"clients": len(members), **dict.fromkeys(("acknowledged", "stored", *WRONG, "reconnects"), 0)}
     for room in sorted({one.room for one in members}):
         some = [one for one in members if one.room == room]
         events: list[Event] = []
@@ -291,23 +285,3 @@ async def _until_all_have(members: list[Told], last: int) -> None:
         async with asyncio.timeout(SETTLE_SECONDS):
             while any(one.last < last for one in members):  # noqa: ASYNC110 - looks at many clients at once, with a deadline around it
                 await asyncio.sleep(0.1)
-
-
-def main() -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clients", type=int, default=200)
-    parser.add_argument("--rooms", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="drill-") as folder:
-        counts = uvloop.run(
-            drill(Path(folder), clients=arguments.clients, rooms=arguments.rooms, seconds=arguments.seconds)
-        )
-    print(json.dumps(counts))
-    wrong = ("lost", "moved", "doubled", "gaps", "views_that_differ", "faults")
-    return 1 if any(counts[name] for name in wrong) or not counts["acknowledged"] else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -105,6 +105,7 @@ class Node:
                 sockets=[bind("127.0.0.1", port)],
                 limits=Limits(body_bytes_by_prefix=dict(mount.body_limits)),
                 hub=hub,
+                on_drain=[mount.on_drain] if mount.on_drain else [],
             )
             await server.start()
             stack.push_async_callback(server.stop)

@@ -22,9 +22,11 @@ from twelvefold.systems.chat.push.signing import b64, key_from_secret, public_po
 from twelvefold.systems.chat.push.webpush import WebPush
 from twelvefold.systems.chat.routes.api import conversation_routes, message_routes, receipt_routes
 from twelvefold.systems.chat.routes.caller import Callers
+from twelvefold.systems.chat.routes.connection import Services
 from twelvefold.systems.chat.routes.live import LiveSockets
 from twelvefold.systems.chat.routes.more import media_routes, reading_routes, user_routes
 from twelvefold.systems.chat.routes.socket import SocketDoor
+from twelvefold.systems.chat.routes.stream import stream_routes
 from twelvefold.systems.chat.service import Chat
 from twelvefold.systems.chat.service.delivery import Delivery
 from twelvefold.systems.chat.service.media import MediaLibrary
@@ -150,10 +152,15 @@ class ChatSystem(Chat):
 
     def _doors(self, hub: Hub, verifier: Verifier, settings: ChatSettings, messages: MessageStore) -> Mount:
         live, callers = LiveSockets(hub, self.delivery, self), Callers(self.tokens)
-        ours = SocketDoor(
-            chat=self, live=live, delivery=self.delivery, progress=self.progress, presence=self.presence, tokens=self.tokens,
-            settings=settings,
-        )  # fmt: skip
+        services = Services(
+            chat=self,
+            live=live,
+            delivery=self.delivery,
+            progress=self.progress,
+            presence=self.presence,
+            tokens=self.tokens,
+        )
+        ours = SocketDoor(services, settings)
         centrifugo = CentrifugoDoor(
             chat=self,
             live=live,
@@ -171,7 +178,8 @@ class ChatSystem(Chat):
                 user_routes(
                     self.tokens, self.presence, self.progress, self.delivery, self.subscriptions, callers
                 ),
-                reading_routes(self, self.presence, self.delivery, callers),
+                reading_routes(self, self.presence, callers),
+                stream_routes(self, self.delivery, callers),
                 media_routes(self.media, callers),
             ),
             sockets=(ours.route(), centrifugo.route()),
@@ -188,6 +196,7 @@ class ChatSystem(Chat):
                 "/api": BODY_LIMITS_BYTES,
             },
             queue_depth=lambda: messages.waiting,
+            on_drain=self.delivery.release,
         )
 
 
@@ -209,21 +218,31 @@ async def work(
 
 
 def make_workers(
-    database: Database, valkey: Valkey, blobs: Blobs, messages: MessageStore, services: dict[str, PushService], *,
-    settings: ChatSettings, clock: Clock,
-) -> dict[str, Any]:  # fmt: skip
+    database: Database,
+    valkey: Valkey,
+    blobs: Blobs,
+    messages: MessageStore,
+    services: dict[str, PushService],
+    *,
+    settings: ChatSettings,
+    clock: Clock,
+) -> dict[str, Any]:
     """The workers, by name."""
     words, push = WordStore(database), PushStore(database)
     return {
         "news": workers.NewsWorker(
-            database=database, messages=messages, words=words, push=push, presence=PresenceStore(valkey, clock.now_ms),
+            database=database,
+            messages=messages,
+            words=words,
+            push=push,
+            presence=PresenceStore(valkey, clock.now_ms),
             clock=clock,
         ),
         "push": workers.PushWorker(push=push, messages=messages, words=words, services=services, clock=clock),
         "retention": workers.RetentionWorker(
             messages=messages, words=words, media=MediaStore(database, blobs), clock=clock, settings=settings
         ),
-    }  # fmt: skip
+    }
 
 
 def push_services(settings: ChatSettings, clock: Clock, secret: bytes) -> dict[str, PushService]:

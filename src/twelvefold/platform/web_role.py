@@ -107,7 +107,10 @@ def web_server(instance: Instance, note: Runtime, traffic: Traffic, overview: Ov
         body_lanes=body_lanes,
         lane_timings=timings[lane.name] if lane is not None else None,
         hub=instance.hub,
-        on_drain=[instance.streams.drain],
+        on_drain=[
+            instance.streams.drain,
+            *(mount.on_drain for mount in mounts if mount.on_drain is not None),
+        ],
     )
 
 

@@ -7,7 +7,7 @@ request passes the guard and the gate first. It is an ordinary ASGI application 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -237,7 +237,11 @@ class Application:
             require(principal, route.scope)
         client = client_of(scope, self._trusted_proxies)
         accepted = await route.connect(handshake_of(scope, params, principal, client=client))
-        return accepted if isinstance(accepted, Accepted) else Accepted(handler=accepted)
+        if not isinstance(accepted, Accepted):
+            accepted = Accepted(handler=accepted)
+        if principal is None or self._guard is None:
+            return accepted
+        return msgspec.structs.replace(accepted, still_valid=partial(self._guard.still_knows, scope))
 
     async def _websocket(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """The same on another ASGI server."""

@@ -109,6 +109,13 @@ class Guard:
         token = cookie_value(cookie, SESSION_COOKIE)
         return await self._by_session(token, scope, client, gate) if token else None
 
+    async def still_knows(self, scope: Mapping[str, Any]) -> bool:
+        """Whether the credentials of an open WebSocket are still valid; engine trouble is raised, not an answer."""
+        try:
+            return await self.identify(scope) is not None
+        except UnauthenticatedError:
+            return False
+
     def forget(self) -> None:
         """Believe nothing without asking again; called when this process changes keys or sessions."""
         self._cache.clear()

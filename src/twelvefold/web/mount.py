@@ -29,6 +29,7 @@ class Mount:
         body_limits: path prefix to the largest body in bytes, where the server's default does not fit.
         hot_requests: how many requests the lanes have answered since the start of the process.
         queue_depth: what waits to be worked on, for the overview.
+        on_drain: called when the server begins to drain: responses that would wait end now.
     """
 
     name: str
@@ -42,3 +43,4 @@ class Mount:
     body_limits: Mapping[str, int] = field(default_factory=dict)
     hot_requests: Callable[[], int] | None = None
     queue_depth: Callable[[], int] | None = None
+    on_drain: Callable[[], None] | None = None

@@ -75,6 +75,9 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     max_backlog_bytes: int = 1024 * 1024
     """What may wait unsent for a client that does not read; beyond it the client is cut with 1013."""
 
+    still_valid: Callable[[], Awaitable[bool]] | None = None
+    """Asked again and again while it is open: whether what let it in still would. Set by the application."""
+
 
 Connect = Callable[[Handshake], Awaitable[SocketHandler | Accepted]]
 

@@ -9,7 +9,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 import structlog
@@ -21,9 +21,11 @@ from twelvefold.web.frames import (
     CLOSE,
     FAULT,
     INTERNAL_ERROR,
+    INVALID_DATA,
     NO_STATUS,
     NORMAL,
     PING,
+    POLICY_VIOLATION,
     PROTOCOL_ERROR,
     SERVICE_RESTART,
     TEXT,
@@ -49,6 +51,9 @@ HANDSHAKE_SECONDS: Final = 10.0
 CLOSING_SECONDS: Final = 5.0
 PING_SECONDS: Final = 25.0
 """Below the 30 to 60 seconds after which proxies and home routers forget a silent connection."""
+
+RECHECK_SECONDS: Final = 5.0
+"""How long a revoked key or an ended session can keep a socket that it opened."""
 
 MAX_HELD_BYTES: Final = 64 * 1024
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -82,7 +87,7 @@ class WebSocket(asyncio.Protocol):
     """See the module."""
 
     __slots__ = (
-        "_accepted", "_decoder", "_hall", "_held", "_pinged", "_since", "_state", "_task", "channels", "heard",
+        "_accepted", "_checked", "_decoder", "_hall", "_held", "_pinged", "_since", "_state", "_task", "channels", "heard",
         "transport", "writer",
     )  # fmt: skip
 
@@ -93,7 +98,7 @@ class WebSocket(asyncio.Protocol):
         self.channels: tuple[Channel, ...] = ()
         self.heard = True
         self._pinged = False
-        self._since = hall.now
+        self._checked = self._since = hall.now
         self._state = CONNECTING
         self._held: bytearray | None = None
         self._decoder: Decoder | None = None
@@ -223,14 +228,14 @@ class WebSocket(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """The server drains: come back later, to another process."""
-        if self._state == CONNECTING:
+        if self._state in (CONNECTING, CLOSED):
             self.transport.close()
         else:
             self.close(SERVICE_RESTART, "the server restarts; connect again")
 
     def sweep(self, now: float) -> None:
         """Called once a second: end what takes too long, and see who is still there."""
-        if self._state == CLOSING:
+        if self._state in (CLOSING, CLOSED):
             if now - self._since > CLOSING_SECONDS:
                 self.transport.abort()
         elif self._state == OPEN:
@@ -243,11 +248,31 @@ class WebSocket(asyncio.Protocol):
             elif now - self._since > PING_SECONDS and not self._pinged:
                 self._pinged = True
                 self.transport.write(_PING_FRAME)
+            if now - self._checked > RECHECK_SECONDS and self._task is None:
+                self._checked = now
+                self._check_again()
+
+    def _check_again(self) -> None:
+        if self._accepted is not None and self._accepted.still_valid is not None:
+            self._task = self._hall.loop.create_task(self._ask_again(self._accepted.still_valid))
+
+    async def _ask_again(self, still_valid: Callable[[], Awaitable[bool]]) -> None:
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                if not await still_valid():
+                    self.close(POLICY_VIOLATION, "the key or the session that opened this has ended")
+        except (TwelvefoldError, TimeoutError) as error:
+            log.info("web.socket.not_checked", reason=str(error))  # an engine is away: asked again soon
+        finally:
+            self._task = None
 
     # -- endings --------------------------------------------------------------------------------
 
     def _answer_close(self, payload: bytes) -> None:
         told = decode_close(payload)
+        if told is None and len(payload) > 2 and decode_close(payload[:2]) is not None:
+            self._fail(INVALID_DATA, "a close frame's reason is not UTF-8")
+            return
         if told is None:
             self._fail(PROTOCOL_ERROR, "a close frame has a code that may not be sent")
             return
@@ -259,14 +284,22 @@ class WebSocket(asyncio.Protocol):
         self.transport.close()
 
     def _fail(self, code: int, reason: str) -> None:
-        if self._state == OPEN:
+        """Say why, then be deaf until the client goes: closing on bytes it still sends could lose our word."""
+        told = self._state == OPEN
+        if told:
             self.transport.write(encode_close(code, reason))
         self._finish(code)
-        self.transport.close()
+        self._decoder = None
+        if told and self.transport.can_write_eof():
+            self.transport.resume_reading()
+            self.transport.write_eof()
+        else:
+            self.transport.close()
 
     def _finish(self, code: int) -> None:
         """Tell the handler, once."""
         before, self._state = self._state, CLOSED
+        self._since = self._hall.now
         self._leave_hub()
         self._held = None
         if before in (OPEN, CLOSING):

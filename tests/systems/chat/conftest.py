@@ -1,7 +1,6 @@
 """Chat on real engines: `node` is one server, `other` a second one on the same database and Valkey."""
 
-import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import httpx2
@@ -61,17 +60,3 @@ async def connect(node: Node) -> AsyncIterator[Callable[..., Awaitable[Client]]]
     yield make
     for client in clients:
         await client.close()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "chat" in item.path.parts:
-            item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
-            item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
-
-
-@pytest.fixture(autouse=True)
-def _collected() -> Iterator[None]:
-    """Test clients that the server cuts leave their sockets to the collector: here, not in somebody else's test."""
-    yield
-    gc.collect()

@@ -127,15 +127,3 @@ async def test_a_clean_end_of_a_server_stores_what_it_took(node, database_url, v
     sent = await asyncio.gather(*waiting)
     assert [one.seq for one in sent] == [*range(3, 53)]
     assert (await node.chat.head(T, room)).last_seq == 52
-
-
-async def test_sse_and_long_poll_bring_events_where_sockets_are_blocked(node, api):
-    room = await room_of(node, "ann", "bob")
-    polling = asyncio.create_task(api.get(f"/v1/chat/conversations/{room}/poll", params={"after": 1}))
-    await asyncio.sleep(0)
-    await api.post(f"/v1/chat/conversations/{room}/messages", json={"text": "polled"})
-    answer = (await polling).json()
-    assert [item["text"] for item in answer["items"]] == ["polled"]
-    assert answer["next_cursor"] == "2"
-    nothing = await api.get(f"/v1/chat/conversations/{room}/poll", params={"after": 2, "wait": 0})
-    assert nothing.json() == {"items": [], "next_cursor": "2"}

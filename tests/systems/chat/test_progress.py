@@ -87,6 +87,13 @@ async def test_closing_one_of_two_devices_keeps_the_user_online_and_the_last_one
     assert [said["items"][0]["online"] for said in ann.told if said["type"] == "presence"] == [True, False]
 
 
+async def test_a_client_whose_process_is_killed_is_offline_without_a_word(node, connect):
+    ann, bob = await connect("ann"), await connect("bob")
+    await ann.ask("look", users=["bob"])
+    bob.socket.transport.abort()  # as the kernel does for a process that is gone: no close frame, a reset
+    await ann.until(lambda: bool(ann.told) and not ann.told[-1]["items"][0]["online"])
+
+
 async def _devices(node: Node, count: int) -> bool:
     (found,) = await node.chat.presence.of(T, ["bob"])
     return found.devices == count

@@ -3,7 +3,9 @@
 import asyncio
 
 import pytest
+from drills.chat.node import Node
 
+from twelvefold.kernel.clock import SystemClock
 from twelvefold.kernel.errors import InvalidInputError
 from twelvefold.systems.chat.contracts import (
     BannedError,
@@ -62,22 +64,57 @@ async def test_pipelined_messages_keep_their_order_when_they_are_sent_again_in_a
     assert await texts(node, room) == ["A", "B", "C"]
 
 
-async def test_eight_senders_on_two_servers_with_skewed_clocks_make_one_dense_order(node, other):
+class SkewedClock(SystemClock):
+    """The machine's wall clock, off by some milliseconds."""
+
+    def __init__(self, off_ms: int) -> None:
+        self._off_ms = off_ms
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self._off_ms
+
+
+async def test_eight_senders_on_servers_five_seconds_ahead_and_behind_make_one_dense_order(
+    node, database_url, valkey_url, tmp_path, settings
+):
     room = await room_of(node, "ann", "bob")
+    servers = [
+        await Node.open(
+            database_url,
+            valkey_url,
+            tmp_path,
+            name=f"off-{off_ms}",
+            settings=settings,
+            clock=SkewedClock(off_ms),
+        )
+        for off_ms in (5_000, -5_000)
+    ]
 
     async def speak(server, name: str) -> None:
         for number in range(25):
             await server.chat.send(T, room, "ann", NewMessage(text=f"{name}{number}"))
 
-    async with asyncio.TaskGroup() as group:
-        for number in range(8):
-            group.create_task(speak((node, other)[number % 2], f"s{number}-"))
-    seen = [
-        await n.chat.history(T, u, room, after=0, limit=1000) for n in (node, other) for u in ("ann", "bob")
-    ]
+    try:
+        async with asyncio.TaskGroup() as group:
+            for number in range(8):
+                group.create_task(speak(servers[number % 2], f"s{number}-"))
+        seen = [
+            await n.chat.history(T, u, room, after=0, limit=1000) for n in servers for u in ("ann", "bob")
+        ]
+    finally:
+        for server in servers:
+            await server.close()
     orders = {tuple((event.seq, event.id) for event in events) for events in seen}
     assert len(orders) == 1
-    assert [seq for seq, _ in orders.pop()] == [*range(1, 202)]
+    order = orders.pop()
+    assert [seq for seq, _ in order] == [*range(1, 202)]
+    ids = [event_id for _, event_id in order]
+    assert ids != sorted(ids), (
+        "the clocks were not skewed: ids by time are no order, and must not be needed as one"
+    )
+    for number in range(8):  # what one said one after the other stands in that order
+        said = [event.text for event in seen[0] if event.text.startswith(f"s{number}-")]
+        assert said == [f"s{number}-{n}" for n in range(25)]
     assert (await node.chat.audit(T, room)).faults == ()
 
 

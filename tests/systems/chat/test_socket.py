@@ -5,6 +5,7 @@ import json
 
 import httpx2
 import pytest
+import structlog
 import websockets
 from tests.systems.chat.test_sending import T, room_of
 
@@ -87,6 +88,18 @@ async def test_a_device_that_syncs_gets_every_conversation_from_its_own_cursor(n
     tablet = await connect("bob", device="tablet", sync=True)
     await tablet.until(lambda: any(said["type"] == "synced" for said in tablet.told))
     assert [e["seq"] for e in tablet.events if e["conversation"] == str(rooms[2])] == [1, 2, 3, 4, 5]
+
+
+async def test_a_crowd_that_comes_back_at_once_is_let_in_and_finds_its_cursors(node):
+    """More at once than may wait for the database: all of them share a handful of queries."""
+    crowd = [f"u{number}" for number in range(1_500)]
+    room = await room_of(node, "ann", *crowd[:10])
+    await node.chat.progress.delivered(T, "u3", room, 1, device="phone")
+    found = await asyncio.gather(*(node.chat.tokens.verify(node.token(user)) for user in crowd))
+    assert [one.user for one in found] == crowd
+    cursors = await asyncio.gather(*(node.chat.progress.cursors(T, user, "phone") for user in crowd))
+    assert cursors[:10] == [{room: int(user == "u3")} for user in crowd[:10]]
+    assert not any(cursors[10:])
 
 
 async def test_dying_before_the_clients_word_means_getting_it_again_not_losing_it(node, connect):
@@ -199,9 +212,8 @@ async def test_a_revoked_user_is_cut_on_every_server_at_once(node, other, connec
     assert (await api.post("/v1/chat/users/eve/revoke")).status_code == 204
     assert await here.until_closed() == 4403
     assert await there.until_closed() == 4403
-    answer = await httpx2.AsyncClient().get(
-        f"{node.url}/v1/chat/conversations", headers={"Chat-Token": token}
-    )
+    async with httpx2.AsyncClient(base_url=node.url) as stranger:
+        answer = await stranger.get("/v1/chat/conversations", headers={"Chat-Token": token})
     assert answer.status_code == 401
 
 
@@ -217,6 +229,32 @@ async def test_another_pages_socket_with_our_cookie_is_refused(node, owner_key):
     async with websockets.connect(address, origin=node.url, additional_headers=cookie) as socket:
         await socket.send('{"op":"connect"}')
         assert json.loads(await socket.recv())["user"] == "ann"
+
+
+async def test_a_token_in_the_address_opens_nothing_and_is_never_logged(node):
+    token = node.token("ann")
+    with structlog.testing.capture_logs() as logged:
+        async with websockets.connect(f"{node.ws_url}/v1/chat/socket?token={token}") as socket:
+            await socket.send('{"op": "follow", "conversation": "1"}')
+            assert json.loads(await socket.recv())["error"]["code"] == "unauthenticated"
+        async with httpx2.AsyncClient(base_url=node.url) as stranger:
+            place = "/v1/chat/conversations"
+            assert (await stranger.get(place, params={"token": token})).status_code == 401
+            assert (await stranger.get(place, headers={"Chat-Token": token})).status_code == 200
+    assert token not in str(logged)
+
+
+async def test_a_name_that_stands_twice_in_an_object_has_one_meaning_for_everybody(node, connect):
+    room = str(await room_of(node, "ann", "bob"))
+    ann, bob = await connect("ann"), await connect("bob")
+    await bob.ask("follow", conversation=room)
+    await ann.socket.send(
+        f'{{"op": "send", "conversation": "{room}", "data": {{"a": 1, "a": 2}}, "text": "x", "text": "y"}}'
+    )
+    await bob.until_seq(2)
+    (stored,) = await node.chat.history(T, "bob", int(room), after=1)
+    assert (bob.events[0]["text"], bob.events[0]["data"]) == ("y", {"a": 2})
+    assert (stored.text, bytes(stored.data)) == ("y", b'{"a":2}')
 
 
 async def test_messagepack_on_request_carries_the_same_objects(node):

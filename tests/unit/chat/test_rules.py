@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twelvefold.kernel.errors import InvalidInputError, MalformedRequestError
-from twelvefold.systems.chat.blueprint import BLUEPRINT, ESTIMATE
+from twelvefold.systems.chat.blueprint import ESTIMATE
 from twelvefold.systems.chat.compat.centrifugo.protobuf_codec import (
     COMMAND,
     REPLY,
@@ -187,6 +187,3 @@ def test_the_card_adds_up():
     found = ESTIMATE.values()
     assert round(found["messages_per_second"] / 1e6, 2) == 1.16
     assert found["storage_per_day"] == 100e12
-    assert {one.drill for one in BLUEPRINT.guarantees} == {
-        "chat.acknowledged-messages", "chat.one-order", "chat.sleeper"
-    }  # fmt: skip

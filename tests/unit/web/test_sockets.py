@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect as ws_connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from twelvefold.kernel.clock import ManualClock
-from twelvefold.kernel.errors import ForbiddenError
+from twelvefold.kernel.errors import EngineUnavailableError, ForbiddenError
 from twelvefold.kernel.tenancy import Principal, TenantId
 from twelvefold.web import sockets
 from twelvefold.web.application import Application
@@ -340,6 +340,62 @@ async def test_a_client_that_never_answers_our_close_is_dropped(connect, server,
     assert log[-1] == ("closed", 1006)
 
 
+async def test_a_client_that_stays_after_its_fault_was_told_is_heard_no_more_and_dropped(
+    connect, server, log, eventually
+):
+    client = await opened(connect, server)
+    await client.send(masked(3) + masked(TEXT, b"still here"))
+    assert await close_code(client) == 1002
+    socket = next(iter(server.hall.connections))
+    await client.send(masked(TEXT, b"and here") * 1000)
+    socket.sweep(socket._hall.now + 6)
+    await eventually(lambda: server.connections == 0)
+    assert log == ["opened", ("closed", 1002)]
+
+
+@pytest.mark.parametrize("trouble", [None, EngineUnavailableError("database", "away")])
+async def test_a_revoked_key_loses_the_sockets_it_opened_and_an_engine_that_is_away_costs_nobody_one(
+    serve, trouble, eventually
+):
+    asked = asyncio.Event()
+
+    class Revocable(Keys):
+        answers = None
+
+        async def principal_of_key(self, key):
+            if self.answers is None:
+                return await super().principal_of_key(key)
+            asked.set()
+            if isinstance(self.answers, Exception):
+                raise self.answers
+            return None
+
+    async def room(_handshake):
+        return Echo([])
+
+    keys, clock = Revocable(), ManualClock()
+    app = Application(
+        sockets=(SocketRoute("/room", room, scope="room:read"),), guard=Guard(keys, clock), version="0"
+    )
+    server = await serve(app)
+    address = f"ws://127.0.0.1:{server.port}/room"
+    async with ws_connect(address, additional_headers={"authorization": "Bearer good"}) as client:
+        (socket,) = server.hall.connections
+        keys.answers = trouble or "nobody"
+        clock.advance(ms=2_000)
+        socket.sweep(socket._hall.now + sockets.RECHECK_SECONDS + 1)
+        async with asyncio.timeout(5):
+            await asked.wait()
+        if trouble is None:
+            with pytest.raises(ConnectionClosed) as caught:
+                await client.recv()
+            assert caught.value.rcvd.code == 1008
+        else:
+            await eventually(lambda: socket._task is None)
+            await client.send("still here")
+            assert await client.recv() == "still here"
+
+
 async def test_the_drain_tells_clients_to_come_back(url, server):
     async with ws_connect(f"{url}/echo") as client:
         stopping = asyncio.ensure_future(server.stop())
@@ -463,6 +519,23 @@ async def test_a_slow_reader_is_cut_and_nobody_else_notices(connect, server, hub
         while not said.endswith(b"connect again and catch up"):
             said = (said + await slow.reader.read(1 << 20))[-200:]
     assert int.from_bytes(said[said.rfind(b"\x88") + 2 :][:2]) == 1013
+
+
+async def test_a_flood_of_pings_from_a_client_that_reads_no_answer_costs_no_memory(
+    connect, server, eventually
+):
+    client = await opened(connect, server)
+    (socket,) = server.hall.connections
+    client.writer.transport.pause_reading()
+    flood = masked(PING, b"x" * 125) * 1_000
+    waiting = 0
+    for _ in range(100):  # 13 MB of answers, if they were all kept
+        await client.send(flood)
+        waiting = max(waiting, socket.transport.get_write_buffer_size())
+    assert waiting < 1_000_000
+    quick = await opened(connect, server)
+    await quick.send(masked(PING, b"me"))
+    assert await quick.reader.readexactly(4) == encode(0xA, b"me")
 
 
 async def test_a_reader_that_catches_up_stays(connect, server, hub, eventually):

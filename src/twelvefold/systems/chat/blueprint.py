@@ -72,15 +72,15 @@ BLUEPRINT = Blueprint(
     guarantees=(
         Guarantee(
             promise="An acknowledged message survives kill -9 of any process, engines included, and is there once.",
-            drill="chat.acknowledged-messages",
+            drill="python -m drills chat-web chat-worker chat-valkey chat-database",
         ),
         Guarantee(
             promise="All members see one order without gaps, whoever was killed in between.",
-            drill="chat.one-order",
+            drill="python -m drills chat-web chat-database",
         ),
         Guarantee(
             promise="A process that slept through a change of members cannot append.",
-            drill="chat.sleeper",
+            drill="python -m drills chat-sleeper",
         ),
     ),
     trade_offs=(

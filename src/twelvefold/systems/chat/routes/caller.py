@@ -1,15 +1,14 @@
 """For whom a request speaks: a user by their token, or any user of a tenant by the tenant's API key."""
 
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from litestar import Request
 
-from twelvefold.kernel.errors import ForbiddenError, InvalidInputError, UnauthenticatedError
+from twelvefold.kernel.errors import InvalidInputError, UnauthenticatedError
 from twelvefold.kernel.tenancy import Principal, TenantId
 from twelvefold.systems.chat.service.tokens import Tokens
 from twelvefold.web.guard import principal_in, require
-from twelvefold.web.socket_routes import Handshake
 
 TOKEN_HEADER = "Chat-Token"  # noqa: S105  # the name of a header
 USER_HEADER = "Chat-User"
@@ -51,13 +50,3 @@ class Callers:
         if len(user) > MAX_USER or any(character < " " or character == "\x7f" for character in user):
             raise InvalidInputError("a user's id has at most 128 printable characters", field=USER_HEADER)
         return Caller(principal.tenant_id, user, by_key=True)
-
-
-def require_own_origin(handshake: Handshake) -> None:
-    """A browser sends its cookies with any page's WebSocket: a cookie counts only from our own pages."""
-    headers = dict(handshake.headers)
-    if b"authorization" in headers or handshake.principal is None:
-        return
-    origin, host = headers.get(b"origin", b"").decode("latin-1"), headers.get(b"host", b"").decode("latin-1")
-    if urlsplit(origin).netloc != host:
-        raise ForbiddenError("a session cookie may only be used from the console's own pages")

@@ -1,6 +1,5 @@
-"""`/v1/chat`: users, tokens, presence, search, media, push subscriptions, events as server-sent events."""
+"""`/v1/chat`: users, tokens, presence, search, media, push subscriptions."""
 
-import asyncio
 from typing import Annotated, Any, Literal
 
 from litestar import Response, Router, delete, get, post
@@ -25,7 +24,6 @@ from twelvefold.systems.chat.service.subscriptions import PushSubscriptions
 from twelvefold.systems.chat.service.tokens import Tokens
 from twelvefold.web.guard import principal_of, requires
 
-POLL_SECONDS = 25.0
 OptionalId = Annotated[str | None, QueryParameter(max_length=20)]
 REVOKED = b'{"type":"revoked"}'
 
@@ -110,8 +108,8 @@ def user_routes(
     )  # fmt: skip
 
 
-def reading_routes(chat: Chat, presence: PresenceService, delivery: Delivery, callers: Callers) -> Router:
-    """Search, audit, typing, and news where WebSockets are blocked (long poll)."""
+def reading_routes(chat: Chat, presence: PresenceService, callers: Callers) -> Router:
+    """Search, audit, typing."""
 
     @get("/search", summary="Messages with these words that you could see")
     async def search(
@@ -146,31 +144,7 @@ def reading_routes(chat: Chat, presence: PresenceService, delivery: Delivery, ca
         await chat.get(caller.tenant, caller.user, place)
         presence.typing(place, caller.user)
 
-    @get(
-        "/conversations/{conversation:str}/poll",
-        summary="Events after a sequence; waits up to 25 seconds for one",
-    )
-    async def poll(
-        request: Ask, conversation: Id, after: Annotated[int, QueryParameter(ge=0, le=1 << 62)],
-        wait: Annotated[float, QueryParameter(ge=0, le=POLL_SECONDS)] = POLL_SECONDS,
-    ) -> EventList:  # fmt: skip
-        caller, place = await callers.of(request, "chat:read"), number(conversation, "conversation")
-        await chat.get(caller.tenant, caller.user, place)
-        room = await delivery.follow(place)
-        try:
-            deadline = asyncio.get_running_loop().time() + wait
-            found = await chat.history(caller.tenant, caller.user, place, after=after, limit=500)
-            while not found and await delivery.moved(room, max(after, 0), deadline):
-                found = await chat.history(caller.tenant, caller.user, place, after=after, limit=500)
-                if not found:
-                    after = room.position
-            return EventList(
-                [EventView.of(event) for event in found], str(found[-1].seq) if found else str(after)
-            )
-        finally:
-            delivery.unfollow(room)
-
-    return Router("/v1/chat", route_handlers=[search, audit, typing, poll], tags=["Chat"])
+    return Router("/v1/chat", route_handlers=[search, audit, typing], tags=["Chat"])
 
 
 def media_routes(media: MediaLibrary, callers: Callers) -> Router:

@@ -113,6 +113,7 @@ class Delivery:
         self.watchers: list[Watcher] = []
         self.delivered = 0
         self.read_from_log = 0
+        self.released = False
         messages.on_stored = self.stored
 
     async def start(self) -> None:
@@ -172,9 +173,14 @@ class Delivery:
         return len(self._rooms)
 
     async def moved(self, room: LiveRoom, seq: int, deadline: float) -> bool:
-        """Wait until a conversation has come further than `seq`; False at the deadline (of the loop's clock)."""
+        """Wait until a conversation has come further than `seq`; False at the deadline (of the loop's clock).
+
+        Also False once those who wait were released.
+        """
         loop = asyncio.get_running_loop()
         while room.position <= seq:
+            if self.released:
+                return False
             waiter: asyncio.Future[None] = loop.create_future()
             room.waiters.append(waiter)
             try:
@@ -183,6 +189,12 @@ class Delivery:
             except TimeoutError:
                 return False
         return True
+
+    def release(self) -> None:
+        """The server drains: nobody waits for news any more."""
+        self.released = True
+        for room in self._rooms.values():
+            _wake(room)
 
     async def listen_to_user(self, key: str, listener: Callable[[bytes], None]) -> None:
         """Hear what is told to a user (`tenant:user`), wherever it is said."""
@@ -308,10 +320,7 @@ class Delivery:
                     for watcher in self.watchers:
                         watcher.expel(room.conversation_id, event.user)
         self._to_watchers(room, events[start:])
-        waiters, room.waiters = room.waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        _wake(room)
 
     def _to_watchers(self, room: LiveRoom, events: Sequence[Event]) -> None:
         if events:
@@ -373,3 +382,10 @@ class Delivery:
                 room = self._rooms.get(conversation_id)
                 if room is not None and last_seq > room.position and room.open:
                     self._read(room)
+
+
+def _wake(room: LiveRoom) -> None:
+    waiters, room.waiters = room.waiters, []
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)

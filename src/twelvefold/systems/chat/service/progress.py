@@ -15,6 +15,7 @@ from twelvefold.kernel.errors import InvalidInputError, TwelvefoldError
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.chat.contracts import Receipt
 from twelvefold.systems.chat.rules.standing import may_follow, may_read
+from twelvefold.systems.chat.service.gather import Gather
 from twelvefold.systems.chat.service.rooms import Rooms
 from twelvefold.systems.chat.store.messages import MessageStore
 from twelvefold.systems.chat.store.progress import ProgressStore
@@ -33,6 +34,7 @@ class Progress:
 
     def __init__(self, store: ProgressStore, messages: MessageStore, rooms: Rooms, tell: Tell) -> None:
         self._store = store
+        self._cursors = Gather(store.cursors)
         self._messages = messages
         self._rooms = rooms
         self._tell = tell
@@ -73,7 +75,7 @@ class Progress:
 
     async def cursors(self, tenant: TenantId, user: str, device: str) -> dict[int, int]:
         """Where a device stands in each conversation of its user."""
-        return await self._store.cursors(tenant, user, device)
+        return await self._cursors.get((tenant, user, device))
 
     async def devices(self, tenant: TenantId, user: str) -> Sequence[str]:
         """A user's devices that have cursors."""

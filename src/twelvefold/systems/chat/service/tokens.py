@@ -5,6 +5,7 @@ from twelvefold.kernel.errors import EngineUnavailableError
 from twelvefold.kernel.tenancy import DEFAULT_TENANT, TenantId
 from twelvefold.systems.chat.contracts import TokenRefusedError, UserToken
 from twelvefold.systems.chat.rules import tokens as rules
+from twelvefold.systems.chat.service.gather import Gather
 from twelvefold.systems.chat.store.progress import ProgressStore
 
 CACHE_SECONDS = 1.0
@@ -19,6 +20,7 @@ class Tokens:
         self._clock = clock
         self._secret = secret
         self._default_seconds = default_minutes * 60
+        self._revocations = Gather(store.revocations)
         self._revoked: dict[tuple[int, str], tuple[float, int]] = {}
 
     def make(
@@ -62,7 +64,7 @@ class Tokens:
         if known is not None and known[0] > now:
             return known[1]
         try:
-            before = await self._store.revoked_before_s(tenant, user)
+            before = await self._revocations.get((tenant, user))
         except EngineUnavailableError:
             if known is None:
                 raise

@@ -83,17 +83,21 @@ class ProgressStore:
             [seq for _, seq in items],
         )
 
-    async def cursors(self, tenant: TenantId, user: str, device: str) -> dict[int, int]:
-        """Where a device stands in each of its user's conversations; a new device begins where the user read."""
+    async def cursors(self, devices: Sequence[tuple[TenantId, str, str]]) -> list[dict[int, int]]:
+        """Where devices `(tenant, user, name)` stand in their users' conversations; a new one begins where the user read."""
         rows = await self._database.fetch(
-            """SELECT m.conversation_id, coalesce(c.seq, r.read_seq, 0) AS seq FROM chat.member m
+            """SELECT g.place, m.conversation_id, coalesce(c.seq, r.read_seq, 0) AS seq
+               FROM unnest($1::bigint[], $2::text[], $3::text[]) WITH ORDINALITY AS g(tenant_id, user_id, device, place)
+               JOIN chat.member m ON m.tenant_id = g.tenant_id AND m.user_id = g.user_id
                LEFT JOIN chat.cursor c ON c.tenant_id = m.tenant_id AND c.user_id = m.user_id
-                   AND c.conversation_id = m.conversation_id AND c.device = $3
-               LEFT JOIN chat.receipt r ON r.conversation_id = m.conversation_id AND r.user_id = m.user_id
-               WHERE m.tenant_id = $1 AND m.user_id = $2""",
-            tenant, user, device,
+                   AND c.conversation_id = m.conversation_id AND c.device = g.device
+               LEFT JOIN chat.receipt r ON r.conversation_id = m.conversation_id AND r.user_id = m.user_id""",
+            [tenant for tenant, _, _ in devices], [user for _, user, _ in devices], [name for _, _, name in devices],
         )  # fmt: skip
-        return {row["conversation_id"]: row["seq"] for row in rows}
+        found: list[dict[int, int]] = [{} for _ in devices]
+        for row in rows:
+            found[row["place"] - 1][row["conversation_id"]] = row["seq"]
+        return found
 
     async def devices(self, tenant: TenantId, user: str) -> Sequence[str]:
         """Devices that have cursors."""
@@ -121,9 +125,12 @@ class ProgressStore:
             tenant, user, before_s,
         )  # fmt: skip
 
-    async def revoked_before_s(self, tenant: TenantId, user: str) -> int:
-        """0 if nothing was revoked."""
-        found = await self._database.fetch_value(
-            "SELECT before_s FROM chat.revocation WHERE tenant_id = $1 AND user_id = $2", tenant, user
-        )
-        return found or 0
+    async def revocations(self, users: Sequence[tuple[TenantId, str]]) -> list[int]:
+        """For each user the second before which tokens do not count; 0 if nothing was revoked."""
+        rows = await self._database.fetch(
+            """SELECT coalesce(r.before_s, 0) AS before_s
+               FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS g(tenant_id, user_id, place)
+               LEFT JOIN chat.revocation r ON r.tenant_id = g.tenant_id AND r.user_id = g.user_id ORDER BY g.place""",
+            [tenant for tenant, _ in users], [user for _, user in users],
+        )  # fmt: skip
+        return [row["before_s"] for row in rows]
