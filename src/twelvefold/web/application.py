@@ -218,9 +218,14 @@ class Application:
         barred = gate.barred(client)
         if barred is not None:
             raise barred
-        await self.api(scope, receive, send)  # type: ignore[arg-type]  # Litestar's own names for ASGI's types
-        if send.status == _UNAUTHENTICATED:
-            await gate.failed(client)  # from now on it is barred, if that was too many
+
+        async def counted(message: dict[str, Any]) -> None:
+            # Counted before the answer leaves, or whoever does not wait for it would guess for nothing.
+            if message["type"] == "http.response.start" and message["status"] == _UNAUTHENTICATED:
+                await gate.failed(client)
+            await send(message)
+
+        await self.api(scope, receive, counted)  # type: ignore[arg-type]  # Litestar's own names for ASGI's types
 
     # -- WebSockets -----------------------------------------------------------------------------
 
