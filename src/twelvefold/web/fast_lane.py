@@ -8,9 +8,8 @@ client gets the same bytes from both paths, however its packets are cut, and in 
 """
 
 import re
-from collections.abc import Callable
 from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -19,6 +18,10 @@ from twelvefold.web.heads import host_of_tail, length_of_head
 from twelvefold.web.histogram import bucket_of
 from twelvefold.web.lanes import FastHall, KnownTails, LaneContext
 from twelvefold.web.problem import RequestTimeoutError
+from twelvefold.web.timed_answer import Answer, Tails, TimedAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 log = structlog.get_logger("web")
 
@@ -31,55 +34,9 @@ _HEAD_END: Final = b"\r\n\r\n"
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _SEGMENT = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=:@]+")
 
-
-Answer = Callable[[bytes], bytes | None]
-
-
-class Tails(Protocol):
-    """What the hot path asks for the context of header fields."""
-
-    def get(self, fields: bytes, /) -> "Answering | None":
-        """The context, if these fields are known."""
-
-
-class Answering(Protocol):
-    """What the hot path needs of a context."""
-
-    @property
-    def answer(self) -> Answer:
-        """See `LaneContext.answer`."""
-
-
 _PROBE = bytes(bytearray(b"probe"))
 if _PROBE.removeprefix(b"q") is not _PROBE or _PROBE.removesuffix(b"q") is not _PROBE:
     raise ImportError("the fast lane needs an interpreter whose bytes give themselves back uncut")
-
-
-class _Timed:
-    """Stands in for a connection's known tails, or its answer, for one answer, and takes the time."""
-
-    __slots__ = ("_answer", "_began", "_connection", "_context", "_hot")
-
-    def __init__(self, connection: "FastLaneProtocol", hot: Tails, answer: Answer) -> None:
-        self._connection = connection
-        self._hot = hot
-        self._answer = answer
-        self._context: LaneContext | None = None
-        self._began = 0.0
-
-    def get(self, fields: bytes) -> "_Timed | None":
-        self._began = perf_counter()
-        self._context = self._hot.get(fields)  # type: ignore[assignment]  # never one of ourselves
-        return None if self._context is None else self
-
-    def answer(self, segment: bytes) -> bytes | None:
-        if self._context is None:
-            self._began = perf_counter()
-        answer = self._answer if self._context is None else self._context.answer
-        response = answer(segment)
-        if response is not None:
-            self._connection.timed(self._began, self._hot, self._answer)
-        return response
 
 
 class FastLaneProtocol(HttpConnection):
@@ -189,7 +146,7 @@ class FastLaneProtocol(HttpConnection):
         """Time the next hot answer, from its look-up to its last byte; False if none is to be expected."""
         if not self._tail:
             return False
-        timed = _Timed(self, self._hot, self._answer)
+        timed = TimedAnswer(self, self._hot, self._answer)
         if self._hot:
             self._hot = timed
         else:
