@@ -20,8 +20,9 @@ class Context:
 
 
 def rows(batch):
+    contexts = batch.contexts.rows()
     return [
-        (ts, link, batch.contexts[index].client, batch.contexts[index].tail)
+        (ts, link, contexts[index].client, contexts[index].tail)
         for ts, link, index in zip(batch.timestamps, batch.link_ids, batch.context_indices, strict=True)
     ]
 
@@ -88,9 +89,13 @@ def test_foreign_bytes_are_refused_by_name(raw):
         decode(raw)
 
 
-def forged(*, clicks=1, contexts=1, ts=1.0, index=0, version=1, table=None):
+def table_of(clients, sizes, tails):
+    return msgspec.msgpack.encode([clients, struct.pack(f"<{len(sizes)}I", *sizes), tails])
+
+
+def forged(*, clicks=1, contexts=1, ts=1.0, index=0, version=2, table=None):
     """A batch with a right checksum and chosen content."""
-    table = msgspec.msgpack.encode([("c", b"t")]) if table is None else table
+    table = table_of(["c"], [1], b"t") if table is None else table
     body = struct.pack("<dqI", ts, 7, index) + table
     return (
         struct.pack("<4sHHIIII", b"TFCB", version, 0, clicks, contexts, len(table), zlib.crc32(body)) + body
@@ -100,7 +105,7 @@ def forged(*, clicks=1, contexts=1, ts=1.0, index=0, version=1, table=None):
 @pytest.mark.parametrize(
     ("forgery", "reason"),
     [
-        ({"version": 2}, "version 2"),
+        ({"version": 1}, "version 1"),
         ({"clicks": 0}, "1 to"),
         ({"clicks": click_codec.MAX_CLICKS + 1}, "1 to"),
         ({"clicks": 2}, "announces"),
@@ -109,7 +114,10 @@ def forged(*, clicks=1, contexts=1, ts=1.0, index=0, version=1, table=None):
         ({"ts": float("nan")}, "not a number"),
         ({"ts": float("inf")}, "not a number"),
         ({"table": b"\xc1"}, "cannot be read"),
-        ({"table": msgspec.msgpack.encode([("c",)])}, "cannot be read"),
+        ({"table": msgspec.msgpack.encode([["c"]])}, "cannot be read"),
+        ({"table": table_of(["c"], [1, 1], b"t\nt")}, "sizes do not fit"),
+        ({"table": table_of(["c"], [2], b"t")}, "sizes do not fit"),
+        ({"table": table_of(["c"], [], b"")}, "sizes do not fit"),
     ],
 )
 def test_a_batch_that_was_written_wrong_says_what_is_wrong(forgery, reason):

@@ -3,25 +3,26 @@
 Invariant: `decode(encode(clicks))` gives the same clicks in the same order, and bytes that `encode`
 did not make raise `MalformedClickBatchError`; they never give wrong clicks. Columns instead of rows
 and one table of contexts (most clicks of a moment share host, headers and address) keep a click at 20
-bytes and about 0.7 µs to pack, 0.3 µs to unpack. Layout, little-endian:
+bytes, and no object is made of a context: its head stays a piece of one text. Layout, little-endian:
 
     magic "TFCB", version u16, reserved u16, clicks u32, contexts u32, table bytes u32, CRC-32 of the rest u32
     timestamps f64[clicks] (seconds since 1970), link ids i64[clicks], context indices u32[clicks]
-    context table: msgpack array of [client text, tail bytes]
+    context table: msgpack array of [clients, sizes of their tails u32[contexts], tails with a line feed between]
 """
 
-import math
 import struct
 import zlib
 from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from twelvefold.kernel.errors import TwelvefoldError
 
 MAGIC = b"TFCB"
-VERSION = 1
+VERSION = 2
 MAX_CLICKS = 1_000_000
 """A batch above this is refused on both sides; at 20 bytes a click it is 20 MB, far above any flush."""
 
@@ -54,6 +55,31 @@ class StoredContext(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tail: bytes
 
 
+class ContextTable(msgspec.Struct, frozen=True, array_like=True):
+    """Contexts as columns: who asked, and the tails as one text with a line feed between any two."""
+
+    clients: list[str]
+    sizes: bytes
+    """The tails' sizes, as uint32."""
+    tails: bytes
+
+    def __len__(self) -> int:
+        return len(self.clients)
+
+    @property
+    def tail_sizes(self) -> NDArray[np.int64]:
+        """Bytes of each tail, without the line feed."""
+        return np.frombuffer(self.sizes, dtype="<u4").astype(np.int64)
+
+    def rows(self) -> list[StoredContext]:
+        """One object a context."""
+        ends = np.cumsum(self.tail_sizes + 1).tolist()
+        return [
+            StoredContext(client, self.tails[end - size - 1 : end - 1])
+            for client, size, end in zip(self.clients, self.tail_sizes.tolist(), ends, strict=True)
+        ]
+
+
 class ClickBatch(msgspec.Struct, frozen=True):
     """A decoded batch; the three columns have one entry a click.
 
@@ -64,14 +90,14 @@ class ClickBatch(msgspec.Struct, frozen=True):
     timestamps: "memoryview[float]"
     link_ids: "memoryview[int]"
     context_indices: "memoryview[int]"
-    contexts: list[StoredContext]
+    contexts: ContextTable
 
     def __len__(self) -> int:
         return len(self.timestamps)
 
 
 _encode_table = msgspec.msgpack.Encoder().encode
-_decode_table = msgspec.msgpack.Decoder(list[StoredContext]).decode
+_decode_table = msgspec.msgpack.Decoder(ContextTable).decode
 
 
 def encode(clicks: Sequence[tuple[float, int, ClickContext]]) -> bytes:
@@ -86,7 +112,10 @@ def encode(clicks: Sequence[tuple[float, int, ClickContext]]) -> bytes:
     identities = list(map(id, contexts))
     distinct = dict(zip(identities, contexts, strict=True))
     positions = dict(zip(distinct, range(len(distinct)), strict=True))
-    table = _encode_table([(context.client, context.tail) for context in distinct.values()])
+    tails = [context.tail for context in distinct.values()]
+    sizes = struct.pack(f"<{len(tails)}I", *map(len, tails))
+    clients = [context.client for context in distinct.values()]
+    table = _encode_table(ContextTable(clients, sizes, b"\n".join(tails)))
     body = b"".join(
         (
             struct.pack(f"<{len(clicks)}d", *timestamps),
@@ -127,20 +156,23 @@ def decode(data: bytes) -> ClickBatch:
     return batch
 
 
-def _contexts(table: memoryview) -> list[StoredContext]:
+def _contexts(table: memoryview) -> ContextTable:
     try:
-        return _decode_table(table)
+        contexts = _decode_table(table)
     except msgspec.DecodeError as error:
         raise MalformedClickBatchError(f"the context table cannot be read: {error}") from error
+    count = len(contexts)
+    if len(contexts.sizes) != 4 * count or int((contexts.tail_sizes + 1).sum()) != len(contexts.tails) + 1:
+        raise MalformedClickBatchError("the context table cannot be read: its sizes do not fit")
+    return contexts
 
 
 def _check(batch: ClickBatch, contexts: int) -> None:
     """The checksum only says that the bytes are as written; these say that they were written right."""
     if len(batch.contexts) != contexts:
         raise MalformedClickBatchError(f"{contexts} contexts announced, {len(batch.contexts)} found")
-    if max(batch.context_indices) >= contexts:
-        raise MalformedClickBatchError(
-            f"a click refers to context {max(batch.context_indices)} of {contexts}"
-        )
-    if not all(map(math.isfinite, batch.timestamps)):
+    highest = int(np.asarray(batch.context_indices).max())
+    if highest >= contexts:
+        raise MalformedClickBatchError(f"a click refers to context {highest} of {contexts}")
+    if not np.isfinite(np.asarray(batch.timestamps)).all():
         raise MalformedClickBatchError("a timestamp is not a number")

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from twelvefold.systems.links.click_codec import ClickBatch, StoredContext
+from twelvefold.systems.links.click_codec import ClickBatch, ContextTable
 from twelvefold.systems.links.user_agents import read_agent
 from twelvefold.systems.links.visitors import Words, hash_key, sip_hash
 from twelvefold.systems.links.visits import HeaderLines, Kind, VisitReader, client_address
@@ -175,7 +175,7 @@ class Enricher:
         starts = np.cumsum([0, *(len(batch.contexts) for batch in batches)])
         indices = _joined([batch.context_indices for batch in batches], np.uint32).astype(np.int64)
         indices += np.repeat(starts[:-1], [len(batch) for batch in batches])
-        contexts = self._contexts([context for batch in batches for context in batch.contexts])
+        contexts = self._contexts([batch.contexts for batch in batches])
         people = ~(contexts.bot | contexts.preview)[indices]
         return Enriched(
             ts_ms=ts_ms,
@@ -186,11 +186,11 @@ class Enricher:
             visitors=self._visitors(ts_ms, link_ids, indices, contexts.digests, people),
         )
 
-    def _contexts(self, contexts: Sequence[StoredContext]) -> "_Contexts":
+    def _contexts(self, tables: Sequence[ContextTable]) -> "_Contexts":
         reader = self._reader
         reader.make_room()
-        said = _Said([context.tail for context in contexts], reader.lines)
-        clients = [context.client for context in contexts]
+        said = _Said(tables, reader.lines)
+        clients = [client for table in tables for client in table.clients]
         if reader.trusted_hops:
             for n, forwarded in said.forwarded.items():
                 clients[n] = client_address(clients[n], forwarded, reader.trusted_hops)
@@ -247,15 +247,15 @@ class _Said:
     X-Forwarded-For says in each head that has it, several lines as one.
     """
 
-    def __init__(self, tails: Sequence[bytes], known: HeaderLines) -> None:
-        text = b"\n".join((b"", *tails, b"\0" * 8))
+    def __init__(self, tables: Sequence[ContextTable], known: HeaderLines) -> None:
+        text = b"\n".join((b"", *(table.tails for table in tables), b"\0" * 8))
         ends = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == ord("\n"))
         # Every 8 bytes of the text as one number: an overlapping view. Letters are made lower case.
         eights = np.ndarray((len(text) - 7,), dtype="<u8", buffer=text, strides=(1,))
         beginnings = eights[ends[:-1] + 1] | _LOWER_CASE
         chosen = np.flatnonzero(np.isin(beginnings, _BEGINNINGS))
         firsts, lasts = ends[chosen] + 1, ends[chosen + 1]
-        sizes = np.fromiter(map(len, tails), np.int64, len(tails)) + 1
+        sizes = np.concatenate([table.tail_sizes for table in tables] or [np.empty(0, np.int64)]) + 1
         heads = np.searchsorted(np.cumsum(sizes), firsts - 1, side="right")
         lines = [text[first:last] for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True)]
 
@@ -269,7 +269,7 @@ class _Said:
         rest = np.flatnonzero(~perhaps_forwarded)
         if len(rest) < len(lines):
             lines = [lines[n] for n in rest.tolist()]
-        self._count = len(tails)
+        self._count = len(sizes)
         self._known = known
         self._heads = heads[rest]
         self._numbers = np.fromiter(map(known.__getitem__, lines), np.int64, len(lines))

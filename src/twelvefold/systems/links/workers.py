@@ -29,7 +29,7 @@ TOPIC = "links.clicks"
 GROUP = "count"
 FETCH_BATCHES = 64
 FETCH_SECONDS = 1.0
-TURN_SECONDS = 0.25
+TURN_SECONDS = 0.5
 """Between turns, so that a trickle of clicks does not make a segment of facts each."""
 CLAIM_IDLE_SECONDS = 30.0
 """A batch that a worker holds longer is taken over; counting one takes well under a second."""
