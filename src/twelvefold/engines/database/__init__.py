@@ -1,5 +1,6 @@
 """The truth: PostgreSQL behind a bounded pool, numbered migrations, and notifications."""
 
+from twelvefold.engines.database.arrays import number_array
 from twelvefold.engines.database.database import Database
 from twelvefold.engines.database.errors import (
     ConstraintError,
@@ -24,4 +25,5 @@ __all__ = [
     "StatementTimeoutError",
     "Transaction",
     "migrate",
+    "number_array",
 ]

@@ -9,7 +9,14 @@ import re
 from collections.abc import Sequence
 from typing import Any, Self
 
-from twelvefold.engines.database import Database, Record, StatementError, Transaction, migrate
+from twelvefold.engines.database import (
+    Database,
+    Record,
+    StatementError,
+    Transaction,
+    migrate,
+    number_array,
+)
 from twelvefold.engines.timeline.audit import Auditor
 from twelvefold.engines.timeline.contract import (
     CHAIN_START,
@@ -55,7 +62,6 @@ class PostgresTimeline:
         self._schema = f"timeline_{space}"
         self._bucket_ms = bucket_days * DAY_MS
         self._made: set[int] = set()
-        # Numbers and flags go as array literals: the driver looks at each element of a list three times.
         self._append = (
             f"SELECT * FROM {self._schema}.append($1::text::bigint[],$2::text::bigint[],$3::text::smallint[],$4,$5,$6,"
             "$7::text::bigint[],$8,$9,$10::text::boolean[],$11::text::boolean[],$12)"
@@ -96,17 +102,17 @@ class PostgresTimeline:
             await self._make(bucket, within)
         rows = await (within or self._database).fetch(
             self._append,
-            _literal([entry.stream_id for entry in entries]),
-            _literal([entry.id for entry in entries]),
-            _literal([entry.kind for entry in entries]),
+            number_array([entry.stream_id for entry in entries]),
+            number_array([entry.id for entry in entries]),
+            number_array([entry.kind for entry in entries]),
             [entry.author for entry in entries],
             [entry.key for entry in entries],
             [entry.body for entry in entries],
-            _literal([entry.fence for entry in entries]),
+            number_array([entry.fence for entry in entries]),
             [digest_of(entry.id, entry.kind, entry.author, entry.data) for entry in entries],
             [entry.data for entry in entries],
-            _literal([entry.counts for entry in entries]),
-            _literal([entry.raises for entry in entries]),
+            number_array([entry.counts for entry in entries]),
+            number_array([entry.raises for entry in entries]),
             bucket,
         )
         return [
@@ -324,11 +330,6 @@ def head_of(row: Record) -> Head:
         counted=row["counted"],
         fence=row["fence"],
     )
-
-
-def _literal(values: Sequence[int]) -> str:
-    """An array of numbers or flags as PostgreSQL reads it from text."""
-    return f"{{{','.join(map(str, values))}}}"
 
 
 def _refuse_raise_before_end(entries: Sequence[NewEntry]) -> None:

@@ -8,7 +8,7 @@ transaction, and the outbox empties into the events engine, which takes a named 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from twelvefold.engines.database import Database
+from twelvefold.engines.database import Database, number_array
 from twelvefold.engines.events import Events
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.links.click_batches import HourCount
@@ -30,17 +30,24 @@ class ClickStore:
     def __init__(self, database: Database, events: Events) -> None:
         self._database = database
         self._events = events
+        self._at_hand: tuple[str, FactColumns] | None = None
+        """The facts that this process put into the outbox last: they need not be read back."""
 
     async def count(self, positions: Sequence[str], hours: Iterable[HourCount], columns: FactColumns) -> bool:
-        """Add up batches and keep their facts; False when one was counted before, and nothing was changed."""
+        """Add up batches and keep their facts; False when one was counted before, and nothing was changed.
+
+        `hours` come by link, then hour: all workers lock rows in one order.
+        """
         try:
-            await self._count(positions, sorted(hours), columns)
+            await self._count(positions, list(hours), columns)
         except _CountedBeforeError:
             return False
         return True
 
     async def _count(self, positions: Sequence[str], rows: Sequence[HourCount], facts: FactColumns) -> None:
-        columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
+        batch_id = f"c{positions[0]}"
+        links, hours, clicks, bots = zip(*rows, strict=True) if rows else ((), (), (), ())
+        columns = [number_array(column) for column in (links, hours, clicks, bots)]
         async with self._database.transaction() as transaction:
             fresh = await transaction.fetch(
                 "INSERT INTO links.counted_batch (position) SELECT unnest($1::text[])"
@@ -51,7 +58,7 @@ class ClickStore:
                 raise _CountedBeforeError
             await transaction.execute(
                 """INSERT INTO links.click_hour AS h (link_id, hour, clicks, bots)
-                   SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::integer[])
+                   SELECT * FROM unnest($1::text::bigint[], $2::text::integer[], $3::text::integer[], $4::text::integer[])
                    ON CONFLICT (link_id, hour) DO UPDATE
                    SET clicks = h.clicks + excluded.clicks, bots = h.bots + excluded.bots""",
                 *columns,
@@ -59,21 +66,20 @@ class ClickStore:
             await transaction.execute(
                 """INSERT INTO links.click_total AS t (link_id, tenant_id, clicks, bots)
                    SELECT n.link_id, l.tenant_id, sum(n.clicks), sum(n.bots)
-                   FROM unnest($1::bigint[], $2::integer[], $3::integer[]) AS n (link_id, clicks, bots)
+                   FROM unnest($1::text::bigint[], $2::text::integer[], $3::text::integer[]) AS n (link_id, clicks, bots)
                    JOIN links.link l ON l.id = n.link_id GROUP BY n.link_id, l.tenant_id ORDER BY n.link_id
                    ON CONFLICT (link_id) DO UPDATE SET clicks = t.clicks + excluded.clicks, bots = t.bots + excluded.bots""",
                 columns[0],
                 columns[2],
                 columns[3],
             )
-            await transaction.execute(
-                "INSERT INTO links.fact_outbox VALUES ($1, $2)", f"c{positions[0]}", pack(facts)
-            )
+            await transaction.execute("INSERT INTO links.fact_outbox VALUES ($1, $2)", batch_id, pack(facts))
             # A batch that was held up may belong to a day that is rolled up already: roll it again.
             await transaction.execute(
                 "DELETE FROM links.rolled_day WHERE day = ANY($1::integer[])",
-                sorted({hour // 24 for hour in columns[1]}),
+                sorted({hour // 24 for hour in hours}),
             )
+        self._at_hand = batch_id, facts
 
     async def pass_on_facts(self) -> int:
         """Empty the outbox into the events engine; returns how many batches went. May be repeated at any time."""
@@ -81,14 +87,19 @@ class ClickStore:
         while True:
             async with self._database.transaction() as transaction:
                 row = await transaction.fetch_row(
-                    "SELECT batch_id, facts FROM links.fact_outbox ORDER BY batch_id LIMIT 1 FOR UPDATE SKIP LOCKED"
+                    "SELECT batch_id FROM links.fact_outbox ORDER BY batch_id LIMIT 1 FOR UPDATE SKIP LOCKED"
                 )
                 if row is None:
                     return passed
-                await self._events.append(TABLE, unpack(row["facts"]), batch_id=row["batch_id"])
-                await transaction.execute(
-                    "DELETE FROM links.fact_outbox WHERE batch_id = $1", row["batch_id"]
-                )
+                batch_id: str = row["batch_id"]
+                at_hand, self._at_hand = self._at_hand, None
+                if at_hand is None or at_hand[0] != batch_id:
+                    packed = await transaction.fetch_value(
+                        "SELECT facts FROM links.fact_outbox WHERE batch_id = $1", batch_id
+                    )
+                    at_hand = batch_id, unpack(packed)
+                await self._events.append(TABLE, at_hand[1], batch_id=batch_id)
+                await transaction.execute("DELETE FROM links.fact_outbox WHERE batch_id = $1", batch_id)
             passed += 1
 
     async def counted(self, positions: Sequence[str]) -> set[str]:
