@@ -1,11 +1,7 @@
 """The traps that limiters of others fell into, and the tests that hold us out of each; this one holds the list true."""
 
-import ast
-from pathlib import Path
-
 import pytest
-
-TESTS = Path(__file__).parents[2]
+from tests.promises import is_there
 
 TRAPS: dict[str, tuple[str, ...]] = {
     "a key expires before its bucket is full again, and is full when it comes back": (
@@ -131,13 +127,7 @@ TRAPS: dict[str, tuple[str, ...]] = {
 }
 
 
-def names_in(file: Path) -> set[str]:
-    tree = ast.parse(file.read_text("utf-8"))
-    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
-
-
 @pytest.mark.parametrize("trap", TRAPS)
 def test_each_trap_has_a_test_that_is_there(trap: str) -> None:
     for place in TRAPS[trap]:
-        file, _, name = place.partition("::")
-        assert name in names_in(TESTS / file), f"{place} has gone; what holds now against: {trap}?"
+        assert is_there(place), f"{place} has gone; what holds now against: {trap}?"

@@ -23,6 +23,8 @@ _DEADLINE_SECONDS = 4.0
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 _CHARSET = re.compile(r"charset=[\"']?([\w-]+)", re.IGNORECASE)
 
+_NO_PAGE = (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
+
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
@@ -57,7 +59,7 @@ class TitleFetcher:
                     if not (_status(head) in (301, 302, 303, 307, 308) and location):
                         return _title(head, body)
                     url = urljoin(url, location)
-        except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError):
+        except _NO_PAGE:
             return ""
         return ""
 
@@ -97,7 +99,9 @@ class TitleFetcher:
 
 
 def _status(head: str) -> int:
-    return int(head.split(" ", 2)[1])
+    """Raises `ValueError` for what is no HTTP."""
+    _, _, rest = head.partition(" ")
+    return int(rest[:3])
 
 
 def _field(head: str, name: str) -> str:
