@@ -28,7 +28,7 @@ TRAPS: dict[str, tuple[str, ...]] = {
         "unit/links/test_codes.py::test_an_alias_that_cannot_be_used_is_refused_with_the_reason",
         "unit/links/test_codes.py::test_aliases_collide_without_case_only_where_the_domain_ignores_it",
         "systems/links/test_api.py::test_own_domains_have_their_own_codes_and_case_rules",
-        "unit/web/test_application.py::test_an_address_at_the_root_belongs_to_a_system_by_whole_segments",
+        "unit/web/application/test_application.py::test_an_address_at_the_root_belongs_to_a_system_by_whole_segments",
     ),
     "a thousand ask for one alias, or for one address": (
         "systems/links/test_redirects.py::test_one_alias_is_given_to_one_of_a_thousand",
@@ -50,9 +50,9 @@ TRAPS: dict[str, tuple[str, ...]] = {
     "the quick path reads a request otherwise than the parser": (
         "unit/web/test_fast_lane.py::test_packets_cut_at_every_byte_give_the_same_bytes",
         "unit/web/test_fast_lane.py::test_any_mix_in_any_packets_gives_the_same_bytes",
-        "unit/web/test_connection.py::test_what_could_be_read_in_two_ways_is_refused",
-        "unit/web/test_connection.py::test_a_megabyte_of_headers_is_refused_without_being_kept",
-        "unit/web/test_connection.py::test_nothing_after_connection_close_is_run",
+        "unit/web/connection/test_connection.py::test_what_could_be_read_in_two_ways_is_refused",
+        "unit/web/connection/test_sizes.py::test_a_megabyte_of_headers_is_refused_without_being_kept",
+        "unit/web/connection/test_connection.py::test_nothing_after_connection_close_is_run",
         "systems/links/test_redirects.py::test_both_paths_send_the_same_bytes",
     ),
     "an address in another form has no country; anybody's word about an address is believed": (

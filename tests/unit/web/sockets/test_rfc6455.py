@@ -9,7 +9,7 @@ import socket as sockets
 from typing import NamedTuple
 
 import pytest
-from tests.unit.web.test_sockets import shake
+from tests.unit.web.sockets.endpoints import shake
 
 from twelvefold.kernel.clock import ManualClock
 from twelvefold.web.application import Application

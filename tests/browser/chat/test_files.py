@@ -1,0 +1,58 @@
+"""Pictures and files."""
+
+import pytest
+from playwright.sync_api import FilePayload, expect
+from tests.browser.chat.page import Api, Window, begin, connected, message, picture, say, whole
+
+
+def test_a_picture_is_uploaded_with_a_preview_and_seen_by_the_other(window: Window, chat: Api) -> None:
+    room = begin(chat, "ann", "bob")
+    for number in range(40):
+        chat("ann", "POST", f"/conversations/{room}/messages", {"text": f"m{number}"})
+    ann, bob = window("ann", room), window("bob", room)
+    whole(bob)
+    expect(message(bob, "m39")).to_be_in_viewport()
+    file: FilePayload = {"name": "red.png", "mimeType": "image/png", "buffer": picture()}
+    ann.get_by_label("Files to attach").set_input_files(file)
+    expect(ann.get_by_role("list", name="Files to send")).to_contain_text("uploaded")
+    say(ann, "look")
+    for page in (ann, bob):
+        shown = message(page, "look").get_by_role("img", name="red.png")
+        expect(shown).to_have_js_property("naturalWidth", 64)
+    # It came at the end, where bob was, and did not move him.
+    expect(message(bob, "look").get_by_role("img")).to_be_in_viewport()
+    expect(bob.get_by_role("button", name="Newest")).to_have_count(0)
+    message(bob, "look").get_by_role("button", name="Open the picture red.png").click()
+    expect(bob.get_by_role("dialog", name="red.png").get_by_role("img")).to_have_js_property(
+        "naturalWidth", 64
+    )
+
+
+@pytest.mark.parametrize("how", ["paste", "drop"])
+def test_a_picture_can_be_pasted_and_dropped(window: Window, chat: Api, how: str) -> None:
+    ann = window("ann", begin(chat, "ann", "bob"))
+    connected(ann)
+    ann.get_by_role("textbox", name="Message", exact=True).evaluate(
+        """(field, { how, bytes }) => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], "red.png", { type: "image/png" }));
+            const options = { bubbles: true, cancelable: true };
+            field.dispatchEvent(how === "paste" ? new ClipboardEvent("paste", { ...options, clipboardData: data })
+                : new DragEvent("drop", { ...options, dataTransfer: data }));
+        }""",
+        {"how": how, "bytes": list(picture())},
+    )
+    expect(ann.get_by_role("list", name="Files to send")).to_contain_text("uploaded")
+    ann.get_by_role("button", name="Send").click()
+    expect(ann.locator("article.message img")).to_have_js_property("naturalWidth", 64)
+
+
+def test_a_file_that_is_refused_says_why_at_its_place(window: Window, chat: Api) -> None:
+    ann = window("ann", begin(chat, "ann", "bob"))
+    broken: FilePayload = {"name": "torn.png", "mimeType": "image/png", "buffer": picture()[:60]}
+    ann.get_by_label("Files to attach").set_input_files(broken)
+    expect(ann.get_by_role("list", name="Files to send").get_by_role("alert")).to_contain_text("image")
+    expect(ann.get_by_role("button", name="Send")).to_be_disabled()
+    ann.get_by_role("button", name="Remove torn.png").click()
+    say(ann, "without it")
+    expect(message(ann, "without it")).to_be_visible()
