@@ -61,12 +61,29 @@ async def test_two_thousand_checks_over_four_processes_admit_exactly_a_hundred(
     program = Path(__file__).with_name("burst_process.py")
     processes = [
         await asyncio.create_subprocess_exec(
-            sys.executable, str(program), valkey_url, mode, "500", stdout=asyncio.subprocess.PIPE
+            *(sys.executable, str(program), valkey_url, mode, "500"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
         )
         for _ in range(4)
     ]
-    admitted = [int((await process.communicate())[0]) for process in processes]
-    assert sum(admitted) == 100
+
+    async def ask_all() -> int:
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write(b"\n")
+        return sum([int(await process.stdout.readline()) for process in processes if process.stdout])
+
+    admitted = await ask_all()
+    # In leased mode a slice may be with a process that has no use for it: it comes back by itself.
+    async with asyncio.timeout(30):
+        while mode == "leased" and admitted < 100:
+            admitted += await ask_all()
+    assert admitted + await ask_all() == 100
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.close()
+        await process.wait()
 
 
 async def test_if_the_day_refuses_the_minute_is_not_debited(limiter: Limiter) -> None:
