@@ -22,6 +22,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +140,14 @@ def start_server(data: Path, *words: str) -> tuple[subprocess.Popen[str], Runnin
     line = process.stdout.readline()
     assert line, f"twelvefold up ended with {process.wait(30)}"
     return process, RunningServer(**json.loads(line))
+
+
+def until(condition: Callable[[], Any], *, deadline_seconds: float = 60.0) -> None:
+    """Look at the world until it is as wanted; the deadline decides, not luck."""
+    deadline = time.monotonic() + deadline_seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about before the deadline"
+        time.sleep(0.05)
 
 
 def stop_server(process: subprocess.Popen[str]) -> int:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.engines.blob_sources import failing, in_chunks, listed
 
 from twelvefold.engines.blobs import (
     BlobExistsError,
@@ -23,29 +24,6 @@ async def blobs(request, tmp_path):
     store = open_blobs(f"file://{tmp_path}/objects" if request.param == "file" else "memory://")
     yield store
     await store.close()
-
-
-@pytest.fixture
-async def local(tmp_path):
-    store = open_blobs(f"file://{tmp_path}/objects")
-    yield store
-    await store.close()
-
-
-async def listed(store, prefix=""):
-    return sorted([info.key async for info in store.list(prefix)])
-
-
-async def in_chunks(*chunks):
-    for chunk in chunks:
-        await asyncio.sleep(0)
-        yield chunk
-
-
-async def failing(*chunks):
-    for chunk in chunks:
-        yield chunk
-    raise FileNotFoundError("the source broke")
 
 
 @pytest.mark.parametrize("make", [b"".join, iter, lambda c: in_chunks(*c)])

@@ -1,6 +1,5 @@
 """What a directory adds to the contract of `engines.blobs`: durable when acknowledged, whole or absent."""
 
-import asyncio
 import os
 import resource
 import subprocess
@@ -8,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.engines.blob_sources import failing, in_chunks, listed
 
 from twelvefold.engines.blobs import (
     BlobExistsError,
@@ -15,29 +15,6 @@ from twelvefold.engines.blobs import (
     BlobStorageFullError,
     open_blobs,
 )
-
-
-@pytest.fixture
-async def local(tmp_path):
-    store = open_blobs(f"file://{tmp_path}/objects")
-    yield store
-    await store.close()
-
-
-async def listed(store, prefix=""):
-    return sorted([info.key async for info in store.list(prefix)])
-
-
-async def in_chunks(*chunks):
-    for chunk in chunks:
-        await asyncio.sleep(0)
-        yield chunk
-
-
-async def failing(*chunks):
-    for chunk in chunks:
-        yield chunk
-    raise FileNotFoundError("the source broke")
 
 
 def incoming(root):

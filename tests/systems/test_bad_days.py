@@ -8,11 +8,10 @@ import http.client
 import json
 import subprocess
 import threading
-import time
 
 import httpx2
 import pytest
-from tests.conftest import start_server, stop_server
+from tests.conftest import start_server, stop_server, until
 
 DEADLINE_SECONDS = 60.0
 DISK = "400m"
@@ -38,13 +37,6 @@ def fill(path):
                     file.write(b"\1" * size)
             except OSError:
                 continue
-
-
-def until(condition):
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)  # a look at the world, not a wait for luck: the deadline decides
 
 
 @pytest.mark.drill

@@ -7,12 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import httpx2
 import psutil
 import pytest
-from tests.conftest import start_server, stop_server
+from tests.conftest import start_server, stop_server, until
 
 DEADLINE_SECONDS = 30.0
 
@@ -36,13 +35,6 @@ def one_line(finished, code):
     lines = [line for line in finished.stderr.splitlines() if line.startswith("twelvefold:")]
     assert len(lines) == 1, finished.stderr
     return finished.stderr
-
-
-def until(condition):
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)  # a look at the world, not a wait for luck: the deadline decides
 
 
 def test_a_second_up_on_one_data_folder_is_refused_with_the_holders_pid(server):

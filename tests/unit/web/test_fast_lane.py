@@ -7,7 +7,9 @@ import socket
 import struct
 
 import pytest
+from tests.unit.web.connection.application import only
 
+from twelvefold.web.connection import BODY
 from twelvefold.web.ports import bind
 from twelvefold.web.server import Server
 
@@ -295,8 +297,9 @@ async def test_the_drain_waits_for_the_answer_being_made(connect, lane, eventual
     await server.start()
     client = await connect_and_get(connect, server, b"cold")
     await eventually(lambda: lane.started)
+    hall = server.hall
     stopping = asyncio.ensure_future(server.stop())
-    await asyncio.sleep(0.05)
+    await eventually(lambda: hall.draining)
     lane.started.pop()[1](STORED[b"cold"])
     assert (await client.response())[1]["location"] == "https://c.example/cold"
     assert await client.rest() == b""
@@ -319,7 +322,7 @@ class Checks:
         return False
 
 
-async def test_a_registered_post_is_answered_from_its_complete_body(connect, serve):
+async def test_a_registered_post_is_answered_from_its_complete_body(connect, serve, eventually):
     checks = Checks()
     server = await serve(ordinary, body_lanes={b"POST /echo HTTP/1.1": checks})
     client = await connect(server)
@@ -328,7 +331,7 @@ async def test_a_registered_post_is_answered_from_its_complete_body(connect, ser
     assert (await client.response())[2] == b"POST /echo no"
     assert (await client.response())[2] in (b"bye", b"POST /echo bye")
     await client.send((POST % (4, b"late"))[:-2])
-    await asyncio.sleep(0.02)
+    await eventually(lambda: only(server)._stage == BODY)
     await client.send(b"te")
     assert (await client.response())[2] == b"POST /echo late"
     await client.send(POST % (5, b"hello"))

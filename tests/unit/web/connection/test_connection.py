@@ -109,12 +109,12 @@ async def test_so_does_one_with_another_request_queued_behind_it(connect, server
     assert app.calls == ["/gone"]
 
 
-async def test_a_client_that_has_said_its_last_word_still_gets_its_answers(connect, server, app):
+async def test_a_client_that_has_said_its_last_word_still_gets_its_answers(connect, server, app, eventually):
     client = await connect(server)
     await client.send(GET % b"wait" + GET % b"a")
     await app.started.wait()
     client.writer.write_eof()
-    await asyncio.sleep(0.02)
+    await eventually(lambda: only(server)._ended)
     app.go.set()
     assert (await client.response())[2] == b"/wait:0"
     assert (await client.response())[2] == b"/a:0"
