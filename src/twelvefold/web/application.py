@@ -107,6 +107,7 @@ class Application:
                 max_body_bytes, *(limit for mount in mounts for limit in mount.body_limits.values()), 0
             ),
         )
+        self._litestar: AsgiApp = self.api
         self._systems = {
             segment: mount.name for mount in mounts for segment in (mount.segments or (mount.name,))
         }
@@ -210,7 +211,7 @@ class Application:
         if self._gate is not None and scope["method"] == "POST" and scope["path"].rstrip("/") == _LOGIN:
             await self._log_in(self._gate, scope, receive, send)
             return
-        await self.api(scope, receive, send)  # type: ignore[arg-type]  # Litestar's own names for ASGI's types
+        await self._litestar(scope, receive, send)
 
     async def _log_in(self, gate: Gate, scope: dict[str, Any], receive: Any, send: Exchange) -> None:
         """Its credentials come in the body, so the guard has not seen them."""
@@ -225,7 +226,7 @@ class Application:
                 await gate.failed(client)
             await send(message)
 
-        await self.api(scope, receive, counted)  # type: ignore[arg-type]  # Litestar's own names for ASGI's types
+        await self._litestar(scope, receive, counted)
 
     # -- WebSockets -----------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ client gets the same bytes from both paths, however its packets are cut, and in 
 """
 
 import re
+from enum import Enum
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,6 +40,12 @@ if _PROBE.removeprefix(b"q") is not _PROBE or _PROBE.removesuffix(b"q") is not _
     raise ImportError("the fast lane needs an interpreter whose bytes give themselves back uncut")
 
 
+class _Early(Enum):
+    """Stands for an answer that was not given while `start` ran."""
+
+    NOT_YET = 0
+
+
 class FastLaneProtocol(HttpConnection):
     """See the module."""
 
@@ -53,7 +60,7 @@ class FastLaneProtocol(HttpConnection):
         super().__init__(hall)
         self._waiting: bytes | None = None
         self._began = 0.0
-        self._early: bytes | object | None = _NOT_YET
+        self._early: bytes | _Early | None = _Early.NOT_YET
         self._done: Callable[[bytes | None], None] = self._take
         self._partial = b""
         self._context: LaneContext | None = None
@@ -283,9 +290,9 @@ class FastLaneProtocol(HttpConnection):
 
     def _wait_for(self, request: bytes) -> bytes | None:
         """b"" from now on until `_take`; or what `_take` got already."""
-        early, self._early = self._early, _NOT_YET
-        if early is not _NOT_YET:
-            return early  # type: ignore[return-value]  # the sentinel is the only other object
+        early, self._early = self._early, _Early.NOT_YET
+        if not isinstance(early, _Early):
+            return early
         self._waiting = request
         self._disarm()
         return b""
@@ -353,9 +360,6 @@ class FastLaneProtocol(HttpConnection):
 
 
 _NO_TAILS: Final = KnownTails()
-
-
-_NOT_YET: Final = object()
 
 
 def _too_late(_: bytes | None) -> None:

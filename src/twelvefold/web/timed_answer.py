@@ -6,10 +6,7 @@ it is made with, once. Invariant: after the timed answer the connection is as it
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from twelvefold.web.lanes import LaneContext
+from typing import Protocol
 
 Answer = Callable[[bytes], bytes | None]
 
@@ -45,13 +42,13 @@ class TimedAnswer:
         self._connection = connection
         self._hot = hot
         self._answer = answer
-        self._context: LaneContext | None = None
+        self._context: Answering | None = None
         self._began = 0.0
 
     def get(self, fields: bytes) -> "TimedAnswer | None":
         """Stand in for the tails."""
         self._began = perf_counter()
-        self._context = self._hot.get(fields)  # type: ignore[assignment]  # never one of ourselves
+        self._context = self._hot.get(fields)
         return None if self._context is None else self
 
     def answer(self, segment: bytes) -> bytes | None:

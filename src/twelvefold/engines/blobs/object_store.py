@@ -83,13 +83,11 @@ def open_blobs(
         return LocalBlobs(path, deadline_seconds=deadline_seconds)
     if scheme == "memory":
         return ObjectStoreBlobs(MemoryStore(), deadline_seconds=deadline_seconds)
-    settings = dict(options or {})
+    settings: Any = dict(options or {})  # its keys differ by scheme, and so does obstore's type for them
     # An endpoint without TLS is the user's explicit word; obstore wants it said twice.
     allow_http = any(value.startswith("http://") for value in settings.values())
     try:
-        store = from_url(  # type: ignore[call-overload] # the keys of config differ by scheme
-            url, config=settings, client_options={"allow_http": True} if allow_http else None
-        )
+        store = from_url(url, config=settings, client_options={"allow_http": True} if allow_http else None)
     except (BaseError, ValueError) as error:
         raise ConfigurationError(f"blobs: {url}: {_first_line(error)}", field="blobs.url") from error
     return ObjectStoreBlobs(store, deadline_seconds=deadline_seconds)

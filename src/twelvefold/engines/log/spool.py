@@ -104,7 +104,7 @@ class SpooledPublisher(Generic[T]):
         topic: str,
         directory: Path,
         *,
-        encode: Callable[[list[T]], list[bytes]] = pack,  # type: ignore[assignment] # for T = bytes
+        encode: Callable[[list[T]], list[bytes]] = pack,  # type: ignore[assignment] # the default is for T = bytes, which a default cannot say
         limits: SpoolLimits | None = None,
     ) -> "SpooledPublisher[T]":
         """Start publishing to `topic`, and adopt what dead publishers left in `directory`.

@@ -1,5 +1,6 @@
 """Migrations of one space: the files of `schema/`, with the name of the space's schema put in."""
 
+import io
 from collections.abc import Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -45,6 +46,5 @@ class SpaceFiles(Traversable):
         return self._folder.is_file()
 
     def open(self, mode: str = "r", *_args: Any, **_kwargs: Any) -> IO[Any]:
-        """The file as it lies there; `migrate` reads texts only."""
-        opened: IO[Any] = self._folder.open(mode)  # type: ignore[call-overload]  # the mode is passed on
-        return opened
+        """A file's text for this space, or its bytes."""
+        return io.BytesIO(self.read_bytes()) if "b" in mode else io.StringIO(self.read_text("utf-8"))

@@ -96,7 +96,7 @@ class Pipeline:
         if len(args) == 2 and type(args[1]) is bytes:
             verb, key = args
             try:
-                self._pieces += (HEADS[verb][len(key)], key, CRLF)  # type: ignore[arg-type] # caught
+                self._pieces += (HEADS[verb][len(key)], key, CRLF)  # type: ignore[arg-type] # what is no bytes is caught below
             except LookupError:
                 self._encode(args)
         else:

@@ -296,12 +296,10 @@ class RespConnection(asyncio.Protocol):
         pieces: list[bytes] = []
         while replies:
             first = replies[0]
-            if type(first) is _Reply:
-                if first.data is None:
-                    break
-                pieces.append(first.data)
-            else:
-                pieces.append(first)  # type: ignore[arg-type] # bytes
+            data = first if isinstance(first, bytes) else first.data
+            if data is None:
+                break
+            pieces.append(data)
             replies.popleft()
         if pieces:
             self._transport.write(b"".join(pieces))

@@ -6,7 +6,7 @@ recording keeps at most `MAX_BATCHES` batches. Losing some of it harms nobody.
 
 import zlib
 from collections import defaultdict
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -137,11 +137,10 @@ def _top_key(tenant: TenantId, at_ms: int) -> str:
     return f"l:{{{tenant}}}t:{at_ms // _MINUTE_MS}"
 
 
-def _scored(found: list[object]) -> list[tuple[str, float]]:
+def _scored(found: list[Any]) -> list[tuple[str, float]]:
     """RESP3 gives pairs, RESP2 a flat list."""
-    if found and isinstance(found[0], list):
-        return [(pair[0].decode(), float(pair[1])) for pair in found]  # type: ignore[index] # pairs
-    return [(m.decode(), float(s)) for m, s in zip(found[::2], found[1::2], strict=True)]  # type: ignore[attr-defined,arg-type] # bytes
+    pairs = found if found and isinstance(found[0], list) else zip(found[::2], found[1::2], strict=True)
+    return [(member.decode(), float(score)) for member, score in pairs]
 
 
 def _offender(member: str, score: float) -> Offender:
