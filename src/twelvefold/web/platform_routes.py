@@ -60,15 +60,9 @@ class EngineState(Protocol):
         """How long it took to answer."""
 
 
-class SystemStatus(msgspec.Struct, frozen=True, kw_only=True):
+class SystemStatus(SystemCard, frozen=True, kw_only=True):
     """A system's card and its figures now."""
 
-    name: str
-    title: str
-    group: str
-    promise: str
-    running: bool
-    start_command: str
     requests_per_second: float
     p50_ms: float | None
     p99_ms: float | None
@@ -283,12 +277,7 @@ def platform_sockets(overview: Overview, hub: Hub) -> tuple[SocketRoute, ...]:
 def _status_of(card: SystemCard, live: Live) -> SystemStatus:
     figures = live.systems.get(card.name, _QUIET)
     return SystemStatus(
-        name=card.name,
-        title=card.title,
-        group=card.group,
-        promise=card.promise,
-        running=card.running,
-        start_command=card.start_command,
+        **msgspec.structs.asdict(card),
         requests_per_second=figures.requests_per_second,
         p50_ms=figures.p50_ms,
         p99_ms=figures.p99_ms,

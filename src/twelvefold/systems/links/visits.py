@@ -7,9 +7,7 @@ addresses.
 """
 
 import hashlib
-import ipaddress
 import re
-import socket
 from array import array
 from enum import IntEnum
 from pathlib import Path
@@ -20,6 +18,7 @@ import can_ada
 import maxminddb
 import msgspec
 
+from twelvefold.kernel.addresses import normal_address
 from twelvefold.systems.links.user_agents import Agent, Device, read_agent
 
 CACHED_LINES = 32_768
@@ -289,25 +288,3 @@ def client_address(peer: str, forwarded: bytes, trusted_hops: int) -> str:
         return peer
     entries = forwarded.rsplit(b",", trusted_hops)
     return entries[max(0, len(entries) - trusted_hops)].strip().decode("latin-1")
-
-
-def normal_address(text: str) -> str:
-    """An address without port, brackets or zone; IPv4 inside IPv6 as IPv4; "" for what is none."""
-    try:
-        socket.inet_pton(socket.AF_INET, text)  # takes only the normal form, in a thirtieth of the time
-    except (OSError, ValueError):
-        return _careful_address(text)
-    return text
-
-
-def _careful_address(text: str) -> str:
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return ""
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return str(mapped or address)

@@ -73,15 +73,7 @@ class SocketRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     def message(self) -> NewMessage:
         """The message to send."""
-        return NewMessage(
-            text=self.text,
-            data=None if self.data is None else msgspec.Raw(msgspec.json.encode(self.data)),
-            client_msg_id=self.client_msg_id,
-            reply_to=self.reply_to,
-            thread=self.thread,
-            attachments=self.attachments,
-            mentions=self.mentions,
-        )
+        return _new_message(self)
 
 
 class ConversationRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -128,15 +120,7 @@ class MessageRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     def to_contract(self) -> NewMessage:
         """As the service takes it."""
-        return NewMessage(
-            text=self.text,
-            data=None if self.data is None else msgspec.Raw(msgspec.json.encode(self.data)),
-            client_msg_id=self.client_msg_id,
-            reply_to=self.reply_to,
-            thread=self.thread,
-            attachments=self.attachments,
-            mentions=self.mentions,
-        )
+        return _new_message(self)
 
 
 class TextRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -195,3 +179,15 @@ class PushRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return PushSubscription(
             device=self.device, service=self.service, address=self.address, keys=self.keys
         )
+
+
+def _new_message(given: "SocketRequest | MessageRequest") -> NewMessage:
+    return NewMessage(
+        text=given.text,
+        data=None if given.data is None else msgspec.Raw(msgspec.json.encode(given.data)),
+        client_msg_id=given.client_msg_id,
+        reply_to=given.reply_to,
+        thread=given.thread,
+        attachments=given.attachments,
+        mentions=given.mentions,
+    )

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
+from twelvefold.kernel.addresses import bare_address
 from twelvefold.systems.limiter.contracts import MAX_KEY_BYTES, HitRefusedError, Key
 
 LONGEST_PLAIN: Final = 80
@@ -100,14 +101,7 @@ def client_address(peer: str, forwarded_for: Sequence[str], trusted_proxies: int
     hops = [hop for hop in hops if hop]
     if not hops:
         return peer
-    return _bare(hops[-min(trusted_proxies, len(hops))])
-
-
-def _bare(hop: str) -> str:
-    """Without the port that some proxies add."""
-    if hop.startswith("["):
-        return hop[1:].partition("]")[0]
-    return hop.partition(":")[0] if hop.count(":") == 1 else hop
+    return bare_address(hops[-min(trusted_proxies, len(hops))])
 
 
 def _refused(message: str) -> HitRefusedError:

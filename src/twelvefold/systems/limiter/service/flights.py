@@ -1,7 +1,7 @@
 """A single check on its way to the shared state: what happens when its numbers, or an error, come back."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from twelvefold.systems.limiter.contracts import Decision, Outcome, Verdict
 from twelvefold.systems.limiter.rules.bound import Bound
@@ -9,6 +9,7 @@ from twelvefold.systems.limiter.service.decisions import verdict_of
 
 Done = Callable[[Verdict], None]
 OneDone = Callable[[Outcome | Decision], None]
+Ending = TypeVar("Ending")
 
 
 class Settling(Protocol):
@@ -27,17 +28,25 @@ class Settling(Protocol):
         """The failure policy speaks."""
 
 
-class Flight:
-    """A single check on its way to the shared state."""
+class _Single(Generic[Ending]):
+    """What a check takes with it. Its ends are written out below: they run for every check."""
 
     __slots__ = ("_bound", "_cost", "_done", "_key", "_limiter")
 
-    def __init__(self, limiter: Settling, bound: Bound, key: bytes, cost: int, done: Done) -> None:
+    def __init__(
+        self, limiter: Settling, bound: Bound, key: bytes, cost: int, done: Callable[[Ending], None]
+    ) -> None:
         self._limiter = limiter
         self._bound = bound
         self._key = key
         self._cost = cost
         self._done = done
+
+
+class Flight(_Single[Verdict]):
+    """A single check on its way to the shared state."""
+
+    __slots__ = ()
 
     def answer(self, now_us: int, numbers: Sequence[int], at: int) -> None:
         """See `store.shared_state.Answer`."""
@@ -51,17 +60,10 @@ class Flight:
         self._done(verdict_of((self._limiter.degrade(self._bound, self._key, self._cost, error),)))
 
 
-class BareFlight:
+class BareFlight(_Single[Outcome | Decision]):
     """As `Flight`, for `ask_one`."""
 
-    __slots__ = ("_bound", "_cost", "_done", "_key", "_limiter")
-
-    def __init__(self, limiter: Settling, bound: Bound, key: bytes, cost: int, done: OneDone) -> None:
-        self._limiter = limiter
-        self._bound = bound
-        self._key = key
-        self._cost = cost
-        self._done = done
+    __slots__ = ()
 
     def answer(self, now_us: int, numbers: Sequence[int], at: int) -> None:
         """See `store.shared_state.Answer`."""
