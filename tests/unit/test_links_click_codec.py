@@ -2,25 +2,19 @@
 
 import struct
 import zlib
-from dataclasses import dataclass
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.click_contexts import Context, contexts_of
 
 from twelvefold.systems.links import click_codec
 from twelvefold.systems.links.click_codec import MalformedClickBatchError, decode, encode
 
 
-@dataclass(frozen=True)
-class Context:
-    client: str
-    tail: bytes
-
-
 def rows(batch):
-    contexts = batch.contexts.rows()
+    contexts = contexts_of(batch.contexts)
     return [
         (ts, link, contexts[index].client, contexts[index].tail)
         for ts, link, index in zip(batch.timestamps, batch.link_ids, batch.context_indices, strict=True)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.click_contexts import Context
 
 from twelvefold.systems.links import visits
-from twelvefold.systems.links.click_codec import StoredContext, decode, encode
+from twelvefold.systems.links.click_codec import decode, encode
 from twelvefold.systems.links.click_enrichment import DAY_MS, HOUR_MS, ClickFact, Dimension, Enricher
 from twelvefold.systems.links.visitors import (
     add_to_sketch,
@@ -46,7 +47,7 @@ def enricher(**kwargs):
 
 
 def person(client="1.2.3.4", agent=FIREFOX, extra=b""):
-    return StoredContext(client, b" HTTP/1.1\r\nHost: x\r\nUser-Agent: " + agent + b"\r\n" + extra + b"\r\n")
+    return Context(client, b" HTTP/1.1\r\nHost: x\r\nUser-Agent: " + agent + b"\r\n" + extra + b"\r\n")
 
 
 def enrich(*batches, **kwargs):
@@ -85,7 +86,7 @@ tails = st.one_of(
     st.lists(lines, max_size=4).map(b"\n".join),
     st.binary(max_size=60),
 )
-contexts = st.builds(StoredContext, st.sampled_from(["1.2.3.4", "::ffff:2.0.0.1", "[::1]:9", "", "x"]), tails)
+contexts = st.builds(Context, st.sampled_from(["1.2.3.4", "::ffff:2.0.0.1", "[::1]:9", "", "x"]), tails)
 batches = st.lists(
     st.lists(
         st.tuples(st.integers(-3, 3).map(lambda n: MIDNIGHT + n * 1800.5), st.integers(1, 3), contexts),

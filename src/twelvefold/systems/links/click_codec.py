@@ -48,13 +48,6 @@ class ClickContext(Protocol):
         r"""The head as sent after the target: `b" HTTP/1.1\r\nHost: …\r\n…"`."""
 
 
-class StoredContext(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A context as it comes back from a batch."""
-
-    client: str
-    tail: bytes
-
-
 class ContextTable(msgspec.Struct, frozen=True, array_like=True):
     """Contexts as columns: who asked, and the tails as one text with a line feed between any two."""
 
@@ -70,14 +63,6 @@ class ContextTable(msgspec.Struct, frozen=True, array_like=True):
     def tail_sizes(self) -> NDArray[np.int64]:
         """Bytes of each tail, without the line feed."""
         return np.frombuffer(self.sizes, dtype="<u4").astype(np.int64)
-
-    def rows(self) -> list[StoredContext]:
-        """One object a context."""
-        ends = np.cumsum(self.tail_sizes + 1).tolist()
-        return [
-            StoredContext(client, self.tails[end - size - 1 : end - 1])
-            for client, size, end in zip(self.clients, self.tail_sizes.tolist(), ends, strict=True)
-        ]
 
 
 class ClickBatch(msgspec.Struct, frozen=True):
