@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from tests.unit.click_contexts import Context
 
 from twelvefold.systems.links import visits
+from twelvefold.systems.links.click_batches import hour_counts
 from twelvefold.systems.links.click_codec import decode, encode
-from twelvefold.systems.links.click_enrichment import DAY_MS, HOUR_MS, ClickFact, Dimension, Enricher
+from twelvefold.systems.links.click_enrichment import HOUR_MS, ClickFact, Enricher
 from twelvefold.systems.links.visitors import (
-    add_to_sketch,
     estimate_visitors,
     hash_key,
-    merge_sketches,
     sip_hash,
+    sketch_of,
 )
 from twelvefold.systems.links.visits import Countries, VisitReader
 
@@ -123,46 +123,14 @@ def test_columns_say_what_each_head_says(sent, hops):
 
 
 @settings(max_examples=60, deadline=None)
-@given(batches)
+@given(batches.filter(bool))
 def test_counts_are_those_of_a_loop_over_facts(sent):
     enriched = enrich(*sent)
-    expected = Counter()
+    clicks, bots = Counter(), Counter()
     for fact in enriched.facts():
-        slot = (fact.link_id, fact.ts_ms // HOUR_MS * HOUR_MS)
-        if fact.bot or fact.preview:
-            expected[*slot, Dimension.BOTS, ""] += 1
-        else:
-            expected[*slot, Dimension.CLICKS, ""] += 1
-            expected[*slot, Dimension.COUNTRY, fact.country] += 1
-            expected[*slot, Dimension.REFERRER, fact.referrer] += 1
-            expected[*slot, Dimension.DEVICE, fact.device] += 1
-            expected[*slot, Dimension.BROWSER, fact.browser] += 1
-            expected[*slot, Dimension.OS, fact.os] += 1
-    rows = list(enriched.hourly().rows())
-    assert {row[:4]: row[4] for row in rows} == expected
-    assert len(rows) == len(expected), "a combination came twice"
-    assert [(dim, link, hour) for link, hour, dim, _, _ in rows] == sorted(
-        (dim, link, hour) for link, hour, dim, _, _ in rows
-    )
-
-
-@settings(max_examples=100, deadline=None)
-@given(batches)
-def test_each_person_is_among_the_visitors_of_the_link_and_day(sent):
-    enriched = enrich(*sent)
-    expected = Counter(
-        (fact.link_id, fact.ts_ms // DAY_MS * DAY_MS, fact.visitor)
-        for fact in enriched.facts()
-        if not (fact.bot or fact.preview)
-    )
-    found = Counter(
-        (group.link_id, group.day_ms, visitor)
-        for group in enriched.daily_visitors()
-        for visitor in group.hashes
-    )
-    assert found == expected
-    groups = [(group.link_id, group.day_ms) for group in enriched.daily_visitors()]
-    assert len(set(groups)) == len(groups)
+        (bots if fact.bot or fact.preview else clicks)[fact.link_id, fact.ts_ms // HOUR_MS] += 1
+    slots = sorted(clicks.keys() | bots.keys())
+    assert list(hour_counts(enriched)) == [(*slot, clicks[slot], bots[slot]) for slot in slots]
 
 
 def visitor(context, *, link_id=1, seconds=MIDNIGHT + 5, key=key_of_day):
@@ -195,8 +163,6 @@ def test_addresses_do_not_leave_the_enricher():
 def test_nothing_gives_nothing():
     enriched = enrich()
     assert len(enriched) == 0
-    assert list(enriched.hourly().rows()) == []
-    assert enriched.daily_visitors() == []
     assert enriched.facts() == []
 
 
@@ -285,36 +251,27 @@ def test_a_key_is_made_of_a_secret_of_any_length():
 
 def test_few_visitors_are_counted_exactly_and_many_within_two_percent_of_error():
     draw = np.random.default_rng(7)
-    sketch = None
-    for visitor_hash in draw.integers(-(2**63), 2**63 - 1, 30).tolist() * 2:
-        sketch = add_to_sketch(sketch, [visitor_hash])
-    assert estimate_visitors(sketch) == 30
-    many = add_to_sketch(None, draw.integers(-(2**63), 2**63 - 1, 100_000).tolist())
-    assert abs(estimate_visitors(many) - 100_000) < 5000
+    few = sketch_of(draw.integers(-(2**63), 2**63 - 1, 30).tolist() * 2)
+    assert estimate_visitors([few]) == 30
+    many = sketch_of(draw.integers(-(2**63), 2**63 - 1, 100_000).tolist())
+    assert abs(estimate_visitors([many]) - 100_000) < 5000
     assert len(many) < 2200
 
 
-def test_merging_counts_who_is_in_several_once():
+def test_who_is_in_several_sketches_is_counted_once():
     draw = np.random.default_rng(8).integers(-(2**63), 2**63 - 1, 20_000).tolist()
-    parts = [add_to_sketch(None, draw[start : start + 10_000]) for start in range(0, 10_001, 2_500)]
-    whole = add_to_sketch(None, draw)
-    assert estimate_visitors(merge_sketches(parts)) == pytest.approx(estimate_visitors(whole), rel=0.01)
-    assert estimate_visitors(merge_sketches([])) == 0
-    few = merge_sketches([add_to_sketch(None, [1, 2]), add_to_sketch(None, [2, 3])])
-    assert estimate_visitors(few) == 3
-    assert estimate_visitors(add_to_sketch(few, [4])) == 4
+    parts = [sketch_of(draw[start : start + 10_000]) for start in range(0, 10_001, 2_500)]
+    assert estimate_visitors(parts) == pytest.approx(estimate_visitors([sketch_of(draw)]), rel=0.01)
+    assert estimate_visitors([]) == 0
+    assert estimate_visitors([sketch_of([1, 2]), sketch_of([2, 3])]) == 3
 
 
 @pytest.mark.parametrize("data", [b"x", b"nonsense" * 9, bytes(40)])
 def test_bytes_that_are_no_sketch_are_refused(data):
     with pytest.raises(ValueError, match="not a sketch"):
-        estimate_visitors(data)
-    with pytest.raises(ValueError, match="not a sketch"):
-        merge_sketches([data])
-    with pytest.raises(ValueError, match="not a sketch"):
-        add_to_sketch(data, [1])
+        estimate_visitors([data])
 
 
 def test_sketches_are_what_datasketches_reads_everywhere():
-    sketch = datasketches.hll_sketch.deserialize(add_to_sketch(None, range(1000)))
+    sketch = datasketches.hll_sketch.deserialize(sketch_of(range(1000)))
     assert (sketch.lg_config_k, sketch.tgt_type) == (12, datasketches.HLL_4)

@@ -54,7 +54,7 @@ from twelvefold.systems.links.store.domains import DomainStore
 from twelvefold.systems.links.store.ends import EndStore
 from twelvefold.systems.links.store.links import CHANNEL, LinkStore
 from twelvefold.systems.links.store.pastes import PasteStore
-from twelvefold.systems.links.store.rollup import DayRollup, estimate
+from twelvefold.systems.links.store.rollup import DayRollup
 from twelvefold.systems.links.store.signatures import SignatureStore
 from twelvefold.systems.links.store.watches import WatchStore
 from twelvefold.systems.links.visits import Countries, VisitReader
@@ -158,7 +158,7 @@ class LinksSystem(Links):
                 ids=engines.ids,
                 clock=clock,
             )
-            self.stats = ClickStats(ClickStore(engines.database, engines.events), clock, estimate)
+            self.stats = ClickStats(ClickStore(engines.database, engines.events), clock)
             self.redirects = Redirects(
                 resolver=resolver,
                 budgets=budgets,

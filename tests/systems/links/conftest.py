@@ -30,7 +30,7 @@ def word() -> str:
 def tenant(server, word) -> Iterator[httpx2.Client]:
     """Another tenant's client."""
     with httpx2.Client(base_url=server.url, timeout=30) as client:
-        made = client.post("/v1/tenants", headers=server.headers, json={"name": word})
+        made = client.post("/v1/tenants", headers=server.headers, json={"name": word, "tier": "enterprise"})
         assert made.status_code == 201, made.text
         client.headers["Authorization"] = f"Bearer {made.json()['owner_key']['key']}"
         yield client

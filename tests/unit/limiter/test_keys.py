@@ -12,7 +12,6 @@ from twelvefold.systems.limiter.rules.keys import (
     client_network,
     encode_bytes,
     encode_key,
-    show_key,
 )
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=60)
@@ -37,11 +36,6 @@ def test_no_key_can_choose_another_slot_or_leave_its_tenant() -> None:
     bound = Bound(7, Rule(name="r", limit=1))  # type: ignore[arg-type]
     name = bound.prefix + encode_key("}{8}")
     assert name[name.index(b"{") + 1 : name.index(b"}")] == b"7"
-
-
-def test_what_is_shown_of_a_key_is_short_and_printable() -> None:
-    assert show_key(("a", "b\r\nc")) == "a | b��c"
-    assert len(show_key("x" * 500)) == LONGEST_PLAIN
 
 
 @pytest.mark.parametrize(

@@ -165,10 +165,6 @@ class ValkeyStreams:
         if positions:
             await self._valkey.call("XDEL", topic_keys(topic).dead, *positions)
 
-    async def drop_group(self, topic: str, group: str) -> None:
-        """End a group for good, so that nothing is kept for it any longer."""
-        await self._valkey.call("XGROUP", "DESTROY", topic_keys(topic).stream, group)
-
     async def ping(self) -> float:
         """Seconds that a round trip takes now. Raises `EngineUnavailableError`."""
         return await self._valkey.ping()

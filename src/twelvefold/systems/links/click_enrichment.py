@@ -1,13 +1,11 @@
-"""Batches of clicks into facts, hourly counts and visitors, a column at a time.
+"""Batches of clicks into facts, a column at a time.
 
-Invariant: every click becomes exactly one fact; a click of a person adds one to each dimension of its hour,
-one of a program adds one to `bots` and nothing else. The address ends here: what goes on is a keyed hash
+Invariant: every click becomes exactly one fact. The address ends here: what goes on is a keyed hash
 (see `visitors`). Python's loops run over contexts, and only to split them; header lines are looked up in C
 and all else is numpy.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from enum import IntEnum
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -41,59 +39,11 @@ class ClickFact(msgspec.Struct, frozen=True):
     visitor: int
 
 
-class Dimension(IntEnum):
-    """What is counted by the hour. `CLICKS`, `BOTS` have the one value ""."""
-
-    CLICKS = 0
-    COUNTRY = 1
-    REFERRER = 2
-    DEVICE = 3
-    BROWSER = 4
-    OS = 5
-    BOTS = 6
-
-
 class Coded(msgspec.Struct, frozen=True):
     """Text as numbers: row `i` is `values[codes[i]]`."""
 
     codes: NDArray[np.int32]
     values: list[str]
-
-    def decoded(self) -> list[str]:
-        """One string a row."""
-        return list(np.array(self.values, dtype=object)[self.codes]) if self.values else []
-
-
-class HourlyCounts(msgspec.Struct, frozen=True):
-    """Rows `(link_id, hour_ms, dimension, value, clicks)` as columns, by dimension, link, hour and value.
-
-    Each combination of the first four comes once.
-    """
-
-    link_ids: Integers
-    hours_ms: Integers
-    dimensions: NDArray[np.int16]
-    values: Coded
-    clicks: Integers
-
-    def rows(self) -> Iterator[tuple[int, int, int, str, int]]:
-        """The rows as Python tuples."""
-        return zip(
-            self.link_ids.tolist(),
-            self.hours_ms.tolist(),
-            self.dimensions.tolist(),
-            self.values.decoded(),
-            self.clicks.tolist(),
-            strict=True,
-        )
-
-
-class DailyVisitors(msgspec.Struct, frozen=True, gc=False):
-    """Hashes of a link's visitors on one day (UTC), possibly repeated; for `add_to_sketch`."""
-
-    link_id: int
-    day_ms: int
-    hashes: list[int]
 
 
 class Enriched(msgspec.Struct, frozen=True):
@@ -135,24 +85,9 @@ class Enriched(msgspec.Struct, frozen=True):
         )
         return [ClickFact(*row) for row in zip(*columns, strict=True)]
 
-    def hourly(self) -> HourlyCounts:
-        """Count people's clicks by link, hour and each dimension, and programs' clicks as `BOTS`."""
-        return _hourly(self)
-
-    def daily_visitors(self) -> list[DailyVisitors]:
-        """People's hashes by link and day."""
-        return _daily_visitors(self)
-
 
 _OF_AGENTS = ("device", "browser", "os")
 _TEXTS = ("country", "referrer", "device", "browser", "os", "language")
-_COUNTED = {
-    Dimension.COUNTRY: "country",
-    Dimension.REFERRER: "referrer",
-    Dimension.DEVICE: "device",
-    Dimension.BROWSER: "browser",
-    Dimension.OS: "os",
-}
 
 
 class Enricher:
@@ -326,56 +261,3 @@ def _recoded(values: Sequence[str], positions: Integers) -> Coded:
     """Positions in a list that may have a value twice (two lines, one meaning)."""
     coded = _coded(values)
     return Coded(coded.codes[positions], coded.values)
-
-
-def _hourly(clicks: Enriched) -> HourlyCounts:
-    hours, hour_of = np.unique(clicks.ts_ms // HOUR_MS, return_inverse=True)
-    links, link_of = np.unique(clicks.link_ids, return_inverse=True)
-    slots = link_of * len(hours) + hour_of  # ascending by link, then hour
-    people = ~(clicks.bot | clicks.preview)
-    values: dict[str, int] = {"": 0}
-    keys, counts, dimensions, codes = [], [], [], []
-
-    def count(dimension: Dimension, combined: Integers, value_codes: Integers) -> None:
-        found, clicks_of = np.unique(combined, return_counts=True)
-        keys.append(found // len(value_codes))
-        codes.append(value_codes[found % len(value_codes)])
-        counts.append(clicks_of)
-        dimensions.append(np.full(len(found), dimension, dtype=np.int16))
-
-    nothing = np.zeros(1, dtype=np.int64)
-    count(Dimension.CLICKS, slots[people], nothing)
-    for dimension, name in _COUNTED.items():
-        text = clicks.texts[name]
-        shared = np.array([values.setdefault(value, len(values)) for value in text.values], dtype=np.int64)
-        if len(shared):
-            count(dimension, slots[people] * len(shared) + text.codes[people], shared)
-    count(Dimension.BOTS, slots[~people], nothing)
-
-    slot, dimension_of = np.concatenate(keys), np.concatenate(dimensions)
-    code, clicks_of = np.concatenate(codes), np.concatenate(counts)
-    return HourlyCounts(
-        link_ids=links[slot // max(1, len(hours))],
-        hours_ms=hours[slot % max(1, len(hours))] * HOUR_MS,
-        dimensions=dimension_of,
-        values=Coded(code.astype(np.int32), list(values)),
-        clicks=clicks_of,
-    )
-
-
-def _daily_visitors(clicks: Enriched) -> list[DailyVisitors]:
-    people = np.flatnonzero(~(clicks.bot | clicks.preview))
-    if not len(people):
-        return []
-    days, links = clicks.ts_ms[people] // DAY_MS, clicks.link_ids[people]
-    order = np.lexsort((links, days))
-    days, links, hashes = days[order], links[order], clicks.visitors[people][order]
-    starts = np.flatnonzero(np.r_[True, (links[1:] != links[:-1]) | (days[1:] != days[:-1])])
-    ends = np.r_[starts[1:], len(links)]
-    every = hashes.tolist()
-    return [
-        DailyVisitors(link, day * DAY_MS, every[start:end])
-        for link, day, start, end in zip(
-            links[starts].tolist(), days[starts].tolist(), starts.tolist(), ends.tolist(), strict=True
-        )
-    ]

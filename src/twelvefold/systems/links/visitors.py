@@ -8,8 +8,7 @@ HyperLogLog (Flajolet et al., 2007), exact while few.
 """
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import datasketches
 import numpy as np
@@ -71,30 +70,21 @@ def hash_key(secret: bytes) -> bytes:
     return hashlib.blake2b(secret, digest_size=16, person=b"links.visitors").digest()
 
 
-def add_to_sketch(sketch: bytes | None, hashes: Sequence[int]) -> bytes:
-    """Add visitors to a stored sketch, or begin one. Raises `ValueError` for bytes that are none."""
-    grown = _sketch(sketch) if sketch else datasketches.hll_sketch(SKETCH_LOG2, datasketches.HLL_4)
-    for visitor in hashes:
-        grown.update(visitor)
-    return bytes(grown.serialize_compact())
+def sketch_of(visitors: Iterable[int]) -> bytes:
+    """A sketch of these hashes."""
+    sketch = datasketches.hll_sketch(SKETCH_LOG2, datasketches.HLL_4)
+    for visitor in visitors:
+        sketch.update(visitor)
+    return bytes(sketch.serialize_compact())
 
 
-def merge_sketches(sketches: Sequence[bytes]) -> bytes:
-    """One sketch of all visitors in any of them. Raises `ValueError` for bytes that are none."""
+def estimate_visitors(sketches: Iterable[bytes]) -> int:
+    """How many different visitors are in any of the sketches. Raises `ValueError` for bytes that are none."""
     union = datasketches.hll_union(SKETCH_LOG2)
-    for sketch in sketches:
-        union.update(_sketch(sketch))
-    return bytes(union.get_result(datasketches.HLL_4).serialize_compact())
-
-
-def estimate_visitors(sketch: bytes) -> int:
-    """How many different visitors a sketch has seen. Raises `ValueError` for bytes that are none."""
-    estimate: float = _sketch(sketch).get_estimate()
+    for data in sketches:
+        try:
+            union.update(datasketches.hll_sketch.deserialize(data))
+        except Exception as error:  # the library raises RuntimeError, IndexError and others
+            raise ValueError(f"not a sketch: {error}") from error
+    estimate: float = union.get_estimate()
     return round(estimate)
-
-
-def _sketch(data: bytes) -> Any:
-    try:
-        return datasketches.hll_sketch.deserialize(data)
-    except Exception as error:  # the library raises RuntimeError, IndexError and others
-        raise ValueError(f"not a sketch: {error}") from error

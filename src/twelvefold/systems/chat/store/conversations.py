@@ -203,13 +203,6 @@ class ConversationStore:
             for row in rows if row["id"] in heads
         ]  # fmt: skip
 
-    async def ids_of_user(self, tenant: TenantId, user: str) -> list[int]:
-        """All conversations that somebody is in."""
-        rows = await self._database.fetch(
-            "SELECT conversation_id FROM chat.member WHERE tenant_id = $1 AND user_id = $2", tenant, user
-        )
-        return [row["conversation_id"] for row in rows]
-
     async def bans(self, conversation_id: int) -> list[dict[str, Any]]:
         """Who is banned."""
         rows = await self._database.fetch(

@@ -101,12 +101,6 @@ class VerdictView(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class BatchView(msgspec.Struct, frozen=True):
-    """One decision for each check of a batch, in order."""
-
-    results: list[DecisionView]
-
-
 class KeyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A key of a rule; `cost` to give back."""
 

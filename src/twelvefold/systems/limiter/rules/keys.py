@@ -62,13 +62,6 @@ def _encode_parts(parts: Sequence[str]) -> bytes:
     return b"".join(pieces)
 
 
-def show_key(key: Key) -> str:
-    """`key` for people: its parts with a bar between them, shortened."""
-    text = key if isinstance(key, str) else " | ".join(key)
-    text = text if text.isprintable() else "".join(c if c.isprintable() else "�" for c in text)
-    return text if len(text) <= LONGEST_PLAIN else text[: LONGEST_PLAIN - 1] + "…"
-
-
 @lru_cache(maxsize=65_536)
 def client_network(address: str, ipv6_prefix: int = 64) -> str:
     """Whose address it is: IPv4 as it stands, IPv6 by its network, IPv4 in IPv6 clothing as IPv4.

@@ -1,13 +1,14 @@
 """Reading counts: series and totals from the hours, groups and visitors from closed days and facts."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from twelvefold.kernel.clock import Clock
 from twelvefold.kernel.errors import InvalidInputError
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.links.contracts import Facet, Interval, Link, Stats, TenantStats, Totals
 from twelvefold.systems.links.store.clicks import DAY_MS, HOUR_MS, ClickStore
+from twelvefold.systems.links.visitors import estimate_visitors
 
 MAX_SPAN_DAYS = 400
 DEFAULT_SPAN_DAYS = 30
@@ -15,16 +16,11 @@ MAX_GROUPS = 50
 
 
 class ClickStats:
-    """Statistics of links.
+    """Statistics of links."""
 
-    Args:
-        estimate: visitors from the sketches of several days.
-    """
-
-    def __init__(self, store: ClickStore, clock: Clock, estimate: Callable[[list[bytes]], int]) -> None:
+    def __init__(self, store: ClickStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._estimate = estimate
 
     async def of_link(
         self,
@@ -69,7 +65,7 @@ class ClickStats:
     async def _visitors(self, link_id: int, start: int, end: int, closed: frozenset[int]) -> int:
         sketches = await self._store.rolled_sketches(link_id, closed) if closed else []
         fresh = await self._store.fresh_visitors(link_id, start * HOUR_MS, end * HOUR_MS, closed)
-        return self._estimate(sketches) + fresh
+        return estimate_visitors(sketches) + fresh
 
     async def _groups(
         self, link_id: int, start: int, end: int, closed: frozenset[int], facet: Facet

@@ -2,27 +2,16 @@
 
 from typing import Any
 
-from datasketches import hll_sketch, hll_union, tgt_hll_type
-
 from twelvefold.engines.database import Database
 from twelvefold.engines.events import Events
 from twelvefold.systems.links.store.clicks import DAY_MS
 from twelvefold.systems.links.store.facts import TABLE
+from twelvefold.systems.links.visitors import sketch_of
 
 FACETS = ("country", "referrer", "device", "browser", "os", "language")
 ROLL_DEADLINE_SECONDS = 120.0
 LINKS_A_QUERY = 1000
 """An answer of the events engine has a bound of rows; a link has tens of values."""
-LG_K = 12
-"""4,096 registers: a standard error of 1.6 %, at most 2 KiB a link and day."""
-
-
-def estimate(sketches: list[bytes]) -> int:
-    """Visitors over several days; the daily keys make them disjoint, a union adds them up."""
-    union = hll_union(LG_K)
-    for sketch in sketches:
-        union.update(hll_sketch.deserialize(sketch))
-    return round(union.get_estimate()) if sketches else 0
 
 
 class DayRollup:
@@ -41,7 +30,7 @@ class DayRollup:
         for part in range(parts):
             rows, visitors = await self._part(day, part, parts)
             facets += rows
-            sketches += [(link_id, day, _sketch(keys)) for link_id, keys in visitors]
+            sketches += [(link_id, day, sketch_of(keys)) for link_id, keys in visitors]
         async with self._database.transaction() as transaction:
             await transaction.execute("DELETE FROM links.click_day_facet WHERE day = $1", day)
             await transaction.execute("DELETE FROM links.click_day WHERE day = $1", day)
@@ -81,10 +70,3 @@ class DayRollup:
             before_day,
         )
         return [row["day"] for row in rows]
-
-
-def _sketch(keys: list[int]) -> bytes:
-    sketch = hll_sketch(LG_K, tgt_hll_type.HLL_4)
-    for key in keys:
-        sketch.update(key)
-    return bytes(sketch.serialize_compact())
