@@ -54,7 +54,7 @@ class ManualClock:
     def advance(self, *, ms: int) -> None:
         """Let `ms` milliseconds pass on both clocks."""
         if ms < 0:
-            raise ValueError("time passes forwards; use step_back_ms for a wall clock that is set back")
+            raise ValueError("time passes forwards; use step_back for a wall clock that is set back")
         self._now_ms += ms
         self._monotonic += ms / 1000
 
