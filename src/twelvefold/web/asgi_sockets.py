@@ -40,6 +40,9 @@ class AsgiSocket:
         "writer",
     )
 
+    fd = -1
+    transport: Any = None
+
     def __init__(self, accepted: Accepted, hub: Hub | None) -> None:
         self._accepted = accepted
         self._hub = hub

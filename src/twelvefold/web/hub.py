@@ -1,14 +1,17 @@
 """The realtime hub of one process: channels, and who listens.
 
 All that is published to a channel within one turn of the event loop leaves as one write for each
-socket: the cost of a delivery is the cost of a system call divided by the messages of the turn.
+socket: the cost of a delivery is the cost of a system call divided by the messages of the turn. A socket
+with nothing waiting is written to past its transport, which would queue the bytes and take as long again.
 Invariant: the bytes of a payload exist once however many listen; a listener that does not read is cut at
 a bound and nobody else notices. Other processes are reached by whoever watches `on_first` and `on_last`.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Protocol
+import os
+from collections.abc import Callable, Iterable
+from itertools import repeat
+from typing import Any, Protocol
 
 import msgspec
 
@@ -22,10 +25,12 @@ Write = Callable[[bytes], None]
 class Subscriber(Protocol):
     """One who listens: a WebSocket or an event stream.
 
-    `writer` takes bytes that are ready to be sent, at once and without raising; when it changes (a
-    slow reader), the subscriber calls `Hub.relink`. `channels` belongs to the hub.
+    `writer` takes bytes that are ready to be sent, at once and without raising. `channels` belongs to the hub.
+    `fd` is the socket under `transport`, for one whose bytes on the wire are the bytes given; else -1.
     """
 
+    fd: int
+    transport: Any
     writer: Write
     channels: "tuple[Channel, ...]"
 
@@ -37,8 +42,8 @@ class Channel:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.sockets: dict[Subscriber, Write] = {}
-        self.streams: dict[Subscriber, Write] = {}
+        self.sockets: dict[Subscriber, None] = {}
+        self.streams: dict[Subscriber, None] = {}
         self.frames: list[bytes] = []
         self.blocks: list[bytes] = []
 
@@ -112,7 +117,7 @@ class Hub:
         elif channel.frames or channel.blocks:
             # What was published before it came is not for it.
             self._flush()
-        (channel.streams if stream else channel.sockets)[subscriber] = subscriber.writer
+        (channel.streams if stream else channel.sockets)[subscriber] = None
         subscriber.channels = (*subscriber.channels, channel)
 
     def leave(self, subscriber: Subscriber, name: str) -> None:
@@ -129,12 +134,6 @@ class Hub:
         channels, subscriber.channels = subscriber.channels, ()
         for channel in channels:
             self._remove(subscriber, channel)
-
-    def relink(self, subscriber: Subscriber) -> None:
-        """Its `writer` has changed."""
-        for channel in subscriber.channels:
-            members = channel.sockets if subscriber in channel.sockets else channel.streams
-            members[subscriber] = subscriber.writer
 
     def _remove(self, subscriber: Subscriber, channel: Channel) -> None:
         channel.sockets.pop(subscriber, None)
@@ -187,32 +186,48 @@ class Hub:
         dirty, self._dirty = self._dirty, []
         if len(dirty) == 1:
             channel = dirty[0]
-            if channel.frames:
-                self._write(channel.sockets, channel.frames)
-            if channel.blocks:
-                self._write(channel.streams, channel.blocks)
+            for members, parts in ((channel.sockets, channel.frames), (channel.streams, channel.blocks)):
+                if parts:
+                    self._deliveries += len(members) * len(parts)
+                    self._writes += len(members)
+                    # A copy: a write can cut a slow reader, which changes the members.
+                    _write(zip(list(members), repeat(_joined(parts)), strict=False))
             channel.frames, channel.blocks = [], []
             return
-        gathered: dict[Write, list[bytes]] = {}
+        gathered: dict[Subscriber, list[bytes]] = {}
         for channel in dirty:
             for members, parts in ((channel.sockets, channel.frames), (channel.streams, channel.blocks)):
                 if parts:
-                    data = b"".join(parts)
-                    for write in members.values():
-                        gathered.setdefault(write, []).append(data)
+                    data = _joined(parts)
+                    for subscriber in members:
+                        gathered.setdefault(subscriber, []).append(data)
                     self._deliveries += len(members) * len(parts)
             channel.frames, channel.blocks = [], []
         self._writes += len(gathered)
-        for write, parts in gathered.items():
-            write(parts[0] if len(parts) == 1 else b"".join(parts))
+        _write((subscriber, _joined(parts)) for subscriber, parts in gathered.items())
 
-    def _write(self, members: dict[Subscriber, Write], parts: list[bytes]) -> None:
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
-        self._deliveries += len(members) * len(parts)
-        self._writes += len(members)
-        # A write can cut a slow reader, which changes the members.
-        for write in list(members.values()):
-            write(data)
+
+def _joined(parts: list[bytes]) -> bytes:
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _write(deliveries: Iterable[tuple[Subscriber, bytes]]) -> None:
+    write = os.write
+    for subscriber, data in deliveries:
+        fd = subscriber.fd
+        if fd >= 0:
+            transport = subscriber.transport
+            # A transport that is closing may have lent its number to another connection already; one
+            # that has bytes waiting must send those first.
+            if not (transport.is_closing() or transport.get_write_buffer_size()):
+                try:
+                    sent = write(fd, data)
+                except OSError:  # full, or broken: the transport meets the same, and knows what to do
+                    sent = 0
+                if sent == len(data):
+                    continue
+                data = data[sent:]  # noqa: PLW2901  # the rest of it
+        subscriber.writer(data)
 
 
 def event_block(payload: bytes, *, event: str = "message", event_id: str = "") -> bytes:

@@ -19,6 +19,8 @@ from twelvefold.web.hub import Channel, Write
 class Socket(Protocol):
     """An open WebSocket, whoever carries it. It is a `hub.Subscriber`."""
 
+    fd: int
+    transport: Any
     writer: Write
     channels: tuple[Channel, ...]
 

@@ -87,13 +87,14 @@ class WebSocket(asyncio.Protocol):
     """See the module."""
 
     __slots__ = (
-        "_accepted", "_checked", "_decoder", "_hall", "_held", "_pinged", "_since", "_state", "_task", "channels", "heard",
-        "transport", "writer",
+        "_accepted", "_checked", "_decoder", "_hall", "_held", "_pinged", "_since", "_state", "_task", "channels", "fd",
+        "heard", "transport", "writer",
     )  # fmt: skip
 
     def __init__(self, hall: SocketHall, transport: Any, scope: dict[str, Any]) -> None:
         self._hall = hall
         self.transport = transport
+        self.fd = -1
         self.writer: Write = transport.write
         self.channels: tuple[Channel, ...] = ()
         self.heard = True
@@ -164,6 +165,7 @@ class WebSocket(asyncio.Protocol):
         )
         self._state = OPEN
         self._since = self._hall.now
+        self.fd = _plain_fd(self.transport)
         self._accepted = accepted
         self._decoder = Decoder(accepted.max_message_bytes)
         self._call(lambda handler: handler.opened(self))
@@ -200,7 +202,14 @@ class WebSocket(asyncio.Protocol):
 
     def _receive(self, message: str | bytes) -> None:
         if self._state == OPEN:
-            self._call(lambda handler: handler.received(self, message))
+            assert self._accepted is not None
+            handler = self._accepted.handler
+            # As `_call`, without a closure for each message.
+            try:
+                handler.received(self, message)
+            except Exception:
+                log.exception("web.socket.failed", handler=type(handler).__name__)
+                self.close(INTERNAL_ERROR, "something went wrong on the server")
 
     def eof_received(self) -> bool:
         """The client has closed its side without a closing handshake."""
@@ -217,12 +226,12 @@ class WebSocket(asyncio.Protocol):
         """The client does not read as fast as we write: from now on count what waits."""
         if self._state == OPEN:
             self._since = self._hall.now
-            self._use(self._write_slowly)
+            self.writer = self._write_slowly
 
     def resume_writing(self) -> None:
         """The client has caught up."""
         if self._state == OPEN:
-            self._use(self.transport.write)
+            self.writer = self.transport.write
 
     # -- the hall's calls -----------------------------------------------------------------------
 
@@ -318,11 +327,6 @@ class WebSocket(asyncio.Protocol):
 
     # -- slow readers ---------------------------------------------------------------------------
 
-    def _use(self, writer: Write) -> None:
-        self.writer = writer
-        if self.channels and self._hall.hub is not None:
-            self._hall.hub.relink(self)
-
     def _write_slowly(self, data: bytes) -> None:
         if self._state != OPEN:
             return
@@ -364,6 +368,14 @@ def read_handshake(headers: list[tuple[bytes, bytes]]) -> tuple[bytes, tuple[str
         raise MalformedRequestError("Sec-WebSocket-Key is not 16 bytes in Base64", field="sec-websocket-key")
     digest = hashlib.sha1(keys[0] + _GUID, usedforsecurity=False).digest()
     return base64.b64encode(digest), tuple(protocols)
+
+
+def _plain_fd(transport: Any) -> int:
+    """The number of the socket that takes this transport's bytes as they are; -1 if there is none."""
+    if transport.get_extra_info("ssl_object") is not None:
+        return -1
+    sock = transport.get_extra_info("socket")
+    return -1 if sock is None else int(sock.fileno())
 
 
 def _is_key(value: bytes) -> bool:

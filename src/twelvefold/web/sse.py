@@ -7,7 +7,7 @@ comment, so that proxies keep the connection and a client that has gone is notic
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from litestar.response import Stream
 
@@ -71,6 +71,9 @@ class EventStream:
     __slots__ = (
         "_backlog_bytes", "_ended", "_names", "_parts", "_ready", "_replay", "_streams", "channels", "writer",
     )  # fmt: skip
+
+    fd = -1
+    transport: Any = None
 
     def __init__(self, streams: EventStreams, names: tuple[str, ...], replay: Replay | None) -> None:
         self._streams = streams

@@ -1,6 +1,8 @@
 """Channels of a process: one write a turn, in order, and a slow reader costs nobody else."""
 
 import asyncio
+import contextlib
+import os
 
 import pytest
 from tests.unit.web.sockets.endpoints import (
@@ -47,6 +49,7 @@ async def test_first_and_last_listeners_are_reported(connect, serve, app, log):
               on_last=lambda n: log.append(("last", n)))  # fmt: skip
 
     class Nobody:
+        fd, transport = -1, None
         writer = staticmethod(lambda data: None)
         channels = ()
 
@@ -64,6 +67,7 @@ async def test_first_and_last_listeners_are_reported(connect, serve, app, log):
 
 async def test_channels_of_one_connection_are_bounded(hub):
     class Nobody:
+        fd, transport = -1, None
         writer = staticmethod(lambda data: None)
         channels = ()
 
@@ -124,6 +128,21 @@ async def test_a_flood_of_pings_from_a_client_that_reads_no_answer_costs_no_memo
     quick = await opened(connect, server)
     await quick.send(masked(PING, b"me"))
     assert await quick.reader.readexactly(4) == encode(0xA, b"me")
+
+
+async def test_nothing_is_written_to_whoever_got_the_number_of_a_closed_socket(connect, server, hub):
+    await opened(connect, server, "/listen?in=a")
+    (socket,) = server.hall.connections
+    reading, writing = os.pipe()
+    hub.publish("a", b"for somebody else")
+    socket.transport.abort()
+    os.dup2(writing, socket.fd)  # as the next connection would get it
+    await asyncio.sleep(0)
+    os.close(writing)
+    os.set_blocking(reading, False)
+    with contextlib.suppress(BlockingIOError):  # as long as the transport keeps it open
+        assert os.read(reading, 100) == b""
+    os.close(reading)
 
 
 async def test_a_reader_that_catches_up_stays(connect, server, hub, eventually):

@@ -234,7 +234,7 @@ class LiveSockets:
 
 async def calm(subscriber: Subscriber) -> None:
     """Wait until what was sent has mostly been taken: what was missed is no reason to cut a reader."""
-    transport = getattr(subscriber, "transport", None)
+    transport = subscriber.transport
     if transport is None:
         return
     deadline = asyncio.get_running_loop().time() + STUCK_SECONDS
