@@ -137,15 +137,17 @@ class SnowflakeGenerator:
         now = self._clock.now_ms()
         if now <= self._last_ms:
             if self._sequence < SEQUENCES - 1 and self._last_ms - now <= MAX_WAIT_MS:
-                self._refuse_beyond_lease(self._last_ms)
+                if self._last_ms > self._ceiling_ms:
+                    raise LeaseExpiredError
                 self._sequence += 1
-                return self._id()
+                return (self._last_ms - EPOCH_MS) << 22 | self._worker_bits | self._sequence
             now = self._wait_past(self._last_ms)
         # Before `_last_ms` moves: a clock that ran ahead for a moment must not block us once it is right.
-        self._refuse_beyond_lease(now)
+        if now > self._ceiling_ms:
+            raise LeaseExpiredError
         self._last_ms = now
         self._sequence = 0
-        return self._id()
+        return (now - EPOCH_MS) << 22 | self._worker_bits
 
     def _wait_past(self, last_ms: int) -> int:
         now = self._clock.now_ms()
@@ -156,10 +158,3 @@ class SnowflakeGenerator:
             self._wait(behind + 1)
             now = self._clock.now_ms()
         return now
-
-    def _refuse_beyond_lease(self, ms: int) -> None:
-        if ms > self._ceiling_ms:
-            raise LeaseExpiredError
-
-    def _id(self) -> int:
-        return (self._last_ms - EPOCH_MS) << 22 | self._worker_bits | self._sequence

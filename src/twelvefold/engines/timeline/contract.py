@@ -24,7 +24,6 @@ Outcome = Literal["stored", "existed", "conflict", "stale", "missing"]
 """`existed`: the key was used for the same body; `conflict`: for another body; `stale`: the fence was raised;
 `missing`: there is no such stream."""
 
-KEY_BYTES = 16
 CHAIN_START = hashlib.sha256(b"twelvefold.timeline").digest()
 
 

@@ -63,8 +63,9 @@ class PostgresTimeline:
         self._bucket_ms = bucket_days * DAY_MS
         self._made: set[int] = set()
         self._append = (
-            f"SELECT * FROM {self._schema}.append($1::text::bigint[],$2::text::bigint[],$3::text::smallint[],$4,$5,$6,"
-            "$7::text::bigint[],$8,$9,$10::text::boolean[],$11::text::boolean[],$12)"
+            f"SELECT * FROM {self._schema}.append($1::text::bigint[],$2::text::bigint[],$3::text::smallint[],$4,"
+            "$5::text::integer[],$6::text::bigint[],$7::text::boolean[],$8::text::boolean[],$9,$10::text::integer[],"
+            "$11::text::integer[],$12::text::integer[],$13::text::integer[],$14)"
         )
 
     @classmethod
@@ -100,21 +101,7 @@ class PostgresTimeline:
         bucket = self.bucket_of(at_ms)
         if bucket not in self._made:
             await self._make(bucket, within)
-        rows = await (within or self._database).fetch(
-            self._append,
-            number_array([entry.stream_id for entry in entries]),
-            number_array([entry.id for entry in entries]),
-            number_array([entry.kind for entry in entries]),
-            [entry.author for entry in entries],
-            [entry.key for entry in entries],
-            [entry.body for entry in entries],
-            number_array([entry.fence for entry in entries]),
-            [digest_of(entry.id, entry.kind, entry.author, entry.data) for entry in entries],
-            [entry.data for entry in entries],
-            number_array([entry.counts for entry in entries]),
-            number_array([entry.raises for entry in entries]),
-            bucket,
-        )
+        rows = await (within or self._database).fetch(self._append, *_columns(entries), bucket)
         return [
             Placed(_OUTCOMES[outcome], seq, entry_id, counted) for _, outcome, seq, entry_id, counted in rows
         ]
@@ -329,6 +316,38 @@ def head_of(row: Record) -> Head:
         last_seq=row["last_seq"],
         counted=row["counted"],
         fence=row["fence"],
+    )
+
+
+def _columns(entries: Sequence[NewEntry]) -> tuple[str | bytes | list[str], ...]:
+    """The arguments of `append` in the schema, but for the bucket."""
+    places: dict[str, int] = {}
+    author_at: list[int] = []
+    packed: list[bytes] = []
+    begins: list[int] = []
+    begin = 1
+    for entry in entries:
+        author_at.append(places.setdefault(entry.author, len(places) + 1))
+        one = b"".join(
+            (digest_of(entry.id, entry.kind, entry.author, entry.data), entry.key, entry.body, entry.data)
+        )
+        packed.append(one)
+        begins.append(begin)
+        begin += len(one)
+    return (
+        number_array([entry.stream_id for entry in entries]),
+        number_array([entry.id for entry in entries]),
+        number_array([entry.kind for entry in entries]),
+        list(places),
+        number_array(author_at),
+        number_array([entry.fence for entry in entries]),
+        number_array([entry.counts for entry in entries]),
+        number_array([entry.raises for entry in entries]),
+        b"".join(packed),
+        number_array(begins),
+        number_array([len(entry.key) for entry in entries]),
+        number_array([len(entry.body) for entry in entries]),
+        number_array([len(entry.data) for entry in entries]),
     )
 
 

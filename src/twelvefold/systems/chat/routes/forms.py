@@ -65,10 +65,9 @@ def read_request(message: str | bytes) -> SocketRequest:
     try:
         if isinstance(message, bytes):
             return _decode_msgpack(message)
-        data = message.encode()
-        if _NUL in message or b"\\u0000" in data:
-            check_json(data)
-        return _decode_json(data)
+        if _NUL in message or "\\u0000" in message:
+            check_json(message.encode())
+        return _decode_json(message)
     except RecursionError as error:
         raise MalformedRequestError("the message is nested too deeply") from error
     except msgspec.ValidationError as error:

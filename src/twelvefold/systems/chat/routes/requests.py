@@ -29,12 +29,16 @@ Op = Literal[
     "history", "look", "ping",
 ]  # fmt: skip
 
+MAX_DIGITS = len(str(MAX_ID))
+
 
 def number(text: str | None, field: str) -> int:
     """An id. Raises `InvalidInputError`."""
-    if text is None or not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > MAX_ID:
-        raise InvalidInputError(f"{field} is an id: digits, as text", field=field)
-    return int(text)
+    if text is not None and len(text) <= MAX_DIGITS and text.isascii() and text.isdigit():
+        found = int(text)
+        if found <= MAX_ID:
+            return found
+    raise InvalidInputError(f"{field} is an id: digits, as text", field=field)
 
 
 class SocketRequest(msgspec.Struct, frozen=True, kw_only=True):

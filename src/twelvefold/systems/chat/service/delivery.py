@@ -19,7 +19,7 @@ from twelvefold.kernel.errors import TwelvefoldError
 from twelvefold.kernel.retry import Backoff
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.chat.contracts import Event
-from twelvefold.systems.chat.store.bus import Bus, Carried, Parcel, parcels
+from twelvefold.systems.chat.store.bus import Bus, Parcel
 from twelvefold.systems.chat.store.messages import MessageStore, Stored, shown
 
 log = structlog.get_logger("chat")
@@ -223,10 +223,7 @@ class Delivery:
             if self._members_of(conversation_id) >= self._large_from:
                 self._bus.publish(conversation_id, Parcel(upto=some[-1].seq))
             else:
-                self._bus.publish(
-                    conversation_id,
-                    parcels([Carried(one.seq, one.id, one.kind, one.author, one.data) for one in some]),
-                )
+                self._bus.publish(conversation_id, Parcel(upto=some[-1].seq, entries=some))
             room = self._rooms.get(conversation_id)
             if room is not None:
                 self._arrived(room, some)
@@ -255,14 +252,7 @@ class Delivery:
         if parcel.notice:
             self._hear_notice(conversation_id, parcel.notice)
         elif parcel.entries:
-            self._arrived(
-                room,
-                [
-                    Stored(conversation_id, e.seq, e.id, e.kind, e.author, e.data)
-                    for e in parcel.entries
-                    if e.seq > room.position
-                ],
-            )
+            self._arrived(room, parcel.entries)
         elif parcel.upto > room.position:
             self._read(room)
 

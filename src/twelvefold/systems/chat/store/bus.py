@@ -15,6 +15,7 @@ import structlog
 
 from twelvefold.engines.valkey import ReplyError, Valkey
 from twelvefold.kernel.errors import EngineUnavailableError, OverloadedError
+from twelvefold.systems.chat.store.messages import Stored
 
 log = structlog.get_logger("chat")
 
@@ -23,21 +24,11 @@ USERS = b"chat:u:"
 RETRY_SECONDS = 0.2
 
 
-class Carried(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An entry on the bus."""
-
-    seq: int
-    id: int
-    kind: int
-    author: str
-    data: bytes
-
-
 class Parcel(msgspec.Struct, frozen=True, array_like=True):
     """What a channel carries: entries, or only the sequence up to which there is something; or a notice."""
 
     upto: int = 0
-    entries: tuple[Carried, ...] = ()
+    entries: Sequence[Stored] = ()
     notice: bytes = b""
 
 
@@ -161,8 +152,3 @@ class Bus:
 
 def _ignore(reply: Any) -> None:
     del reply
-
-
-def parcels(entries: Sequence[Carried]) -> Parcel:
-    """Entries of one conversation, ready to be sent."""
-    return Parcel(upto=entries[-1].seq, entries=tuple(entries))

@@ -28,8 +28,8 @@ Acknowledge = Callable[[Sent | TwelvefoldError], None]
 __all__ = ["Head", "MessageStore", "Stored", "entry", "shown"]
 
 
-class Stored(msgspec.Struct, frozen=True, gc=False):
-    """An entry that has just been stored."""
+class Stored(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An entry that has just been stored; also as the bus carries it."""
 
     conversation_id: int
     seq: int

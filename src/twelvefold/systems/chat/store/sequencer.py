@@ -111,9 +111,7 @@ class Sequencer:
 
     def _tell(self, batch: list[tuple[NewEntry, Done]], placed: list[Placed]) -> None:
         # An append that was said again, because its outcome was not known, finds its own entries: also new.
-        stored = [
-            said for said in zip((e for e, _ in batch), placed, strict=True) if said[0].id == said[1].id
-        ]
+        stored = [(entry, one) for (entry, _), one in zip(batch, placed, strict=True) if entry.id == one.id]
         self.stored += len(stored)
         if stored:
             self.on_stored(stored)
@@ -166,6 +164,18 @@ class _Lane:
 
     def _take(self) -> list[tuple[NewEntry, Done]]:
         """The next batch: the oldest, each key of a conversation once, bounded in number and bytes."""
+        waiting = self._next
+        if (
+            len(waiting) <= MAX_BATCH
+            and sum(len(entry.data) for entry, _ in waiting) <= MAX_BATCH_BYTES
+            and len({(entry.stream_id, entry.key) for entry, _ in waiting}) == len(waiting)
+        ):
+            self._next = []
+            return waiting
+        return self._choose()
+
+    def _choose(self) -> list[tuple[NewEntry, Done]]:
+        """`_take`, where some have to stay."""
         taken: list[tuple[NewEntry, Done]] = []
         kept: list[tuple[NewEntry, Done]] = []
         seen: set[tuple[int, bytes]] = set()
