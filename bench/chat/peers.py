@@ -86,8 +86,7 @@ class Peer:
         base = [one.frames for one in made]
         before = usage([pid]).cpu_seconds
         for number in range(bursts):
-            for _ in range(burst):
-                speaker.transport.write(self._wanted)
+            speaker.transport.write(self._wanted * burst)
             wanted = (number + 1) * burst
             async with asyncio.timeout(30):
                 await asyncio.gather(
