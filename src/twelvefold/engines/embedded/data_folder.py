@@ -8,6 +8,7 @@ PostgreSQL's data directory: version file, lock with a pid, strict modes.
 import fcntl
 import hashlib
 import os
+import shutil
 import stat
 import time
 from pathlib import Path
@@ -73,6 +74,8 @@ class DataFolder:
     def close(self) -> None:
         """Free the folder. Stop what runs in it first."""
         if self._lock is not None:
+            if self.runtime.parent != self.path:
+                shutil.rmtree(self.runtime, ignore_errors=True)  # sockets and what engines are started with
             os.ftruncate(self._lock, 0)
             os.close(self._lock)
             self._lock = None
