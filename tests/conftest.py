@@ -53,9 +53,9 @@ def embedded(supervisor: Supervisor) -> EngineUrls:
 @pytest.fixture
 def database_url(embedded: EngineUrls) -> Iterator[str]:
     name = f"test_{secrets.token_hex(8)}"
-    _administer(embedded.database, f"CREATE DATABASE {name}")
+    administer(embedded.database, f"CREATE DATABASE {name}")
     yield embedded.database.replace("/twelvefold?", f"/{name}?")
-    _administer(embedded.database, f"DROP DATABASE {name} WITH (FORCE)")
+    administer(embedded.database, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def log_url(embedded: EngineUrls) -> str:
     return _emptied(embedded.log)
 
 
-def _administer(url: str, sql: str) -> None:
+def administer(url: str, sql: str) -> None:
     """Through psql, so that it works in tests without an event loop and leaves none behind."""
     subprocess.run(
         [postgres_program("psql"), "--no-psqlrc", "--quiet", "--command", sql, url],

@@ -6,8 +6,9 @@ import msgspec
 from litestar import Router, get
 from litestar.params import FromPath
 
-from twelvefold.kernel.blueprint import Blueprint, Connect, Guarantee, TradeOff
+from twelvefold.kernel.blueprint import Blueprint, Connect, TradeOff
 from twelvefold.kernel.errors import NotFoundError
+from twelvefold.platform.drill_runs import DrillRun, last_run, recorded
 from twelvefold.web.guard import requires
 
 
@@ -15,6 +16,14 @@ class SystemNotFoundError(NotFoundError):
     """No system has this name, or it does not run here."""
 
     code = "platform.system_not_found"
+
+
+class GuaranteeView(msgspec.Struct, frozen=True, kw_only=True):
+    """A promise, what proves it, and what came of that when it was last tried."""
+
+    promise: str
+    drill: str
+    last_run: DrillRun | None
 
 
 class BlueprintView(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +37,7 @@ class BlueprintView(msgspec.Struct, frozen=True, kw_only=True):
     signals: tuple[str, ...]
     checklist: tuple[str, ...]
     estimate: list[dict[str, str | float]]
-    guarantees: tuple[Guarantee, ...]
+    guarantees: tuple[GuaranteeView, ...]
     trade_offs: tuple[TradeOff, ...]
     connect: tuple[Connect, ...]
 
@@ -49,6 +58,7 @@ def blueprint_routes(blueprints: Sequence[Blueprint], base_url: str) -> Router:
 def _view(blueprint: Blueprint, base_url: str) -> BlueprintView:
     values = blueprint.estimate.values()
     ws_url = base_url.replace("http", "ws", 1)
+    runs = recorded()
     units = {line.name: line.unit for line in blueprint.estimate.lines}
     return BlueprintView(
         name=blueprint.name,
@@ -59,7 +69,10 @@ def _view(blueprint: Blueprint, base_url: str) -> BlueprintView:
         signals=blueprint.signals,
         checklist=blueprint.checklist,
         estimate=[{"name": name, "unit": unit, "value": values[name]} for name, unit in units.items()],
-        guarantees=blueprint.guarantees,
+        guarantees=tuple(
+            GuaranteeView(promise=one.promise, drill=one.drill, last_run=last_run(one.drill, runs))
+            for one in blueprint.guarantees
+        ),
         trade_offs=blueprint.trade_offs,
         connect=tuple(
             Connect(

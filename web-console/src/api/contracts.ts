@@ -85,7 +85,14 @@ export interface Guarantee {
   promise: string;
   /** `links.counted-clicks`: the drill that proves it. */
   drill: string | null;
-  last_run?: string | null;
+  last_run: LastRun | null;
+}
+
+/** What came of a drill, or of the oldest of several, when it was last recorded. */
+export interface LastRun {
+  at: string;
+  passed: boolean;
+  machine: string;
 }
 
 export interface TradeOff {

@@ -1,6 +1,6 @@
 // Every drill, what it proves, and the command that runs it: gathered from the blueprints of the running systems.
 import { createMemo, createResource, For, type JSX, Match, Show, Switch } from "solid-js";
-import type { Card } from "../api/contracts";
+import type { Card, LastRun } from "../api/contracts";
 import { get } from "../api/http";
 import { status } from "../api/live";
 import { DrillRun, Skeleton } from "../parts/basics";
@@ -11,7 +11,7 @@ import { Link } from "../router";
 interface Drill {
   name: string;
   proves: string[];
-  lastRun: string | null | undefined;
+  lastRun: LastRun | null;
 }
 
 export default function Drills(): JSX.Element {

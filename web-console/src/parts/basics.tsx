@@ -1,6 +1,6 @@
 // The smallest parts: a moment, something to copy, a state's dot, a tag, a skeleton.
 import { createSignal, For, type JSX, onCleanup, Show } from "solid-js";
-import type { SystemStatus } from "../api/contracts";
+import type { LastRun, SystemStatus } from "../api/contracts";
 import { status } from "../api/live";
 import { clock, exact, NONE, relative } from "../format";
 import { Icon } from "./icons";
@@ -18,14 +18,21 @@ export function Moment(props: { at: string | null | undefined; none?: string }):
   );
 }
 
-/** The command that runs a drill (`links.counted-clicks`) from a checkout, and when that was last done here. */
-export function DrillRun(props: { drill: string; lastRun: string | null | undefined }): JSX.Element {
+/** The command that runs a drill from a checkout, and what came of it when it was last recorded. */
+export function DrillRun(props: { drill: string; lastRun: LastRun | null }): JSX.Element {
   return (
     <div class="drill-run">
       <Command text={props.drill} />
       <span class="quiet">
-        <Show when={props.lastRun} fallback="Not run on this machine yet">
-          Last run <Moment at={props.lastRun} />
+        <Show when={props.lastRun} fallback="No run of it is recorded yet">
+          {(run) => (
+            <>
+              <Show when={run().passed} fallback={<b class="bad">Did not hold</b>}>
+                Held
+              </Show>{" "}
+              <Moment at={run().at} /> on {run().machine}
+            </>
+          )}
         </Show>
       </span>
     </div>

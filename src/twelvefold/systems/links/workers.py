@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from twelvefold.engines.database import ContendedError
 from twelvefold.engines.log import Consumer, Entry
 from twelvefold.kernel.clock import Clock
-from twelvefold.kernel.errors import TwelvefoldError
+from twelvefold.kernel.errors import EngineUnavailableError, OverloadedError, TwelvefoldError
 from twelvefold.kernel.retry import Backoff
 from twelvefold.systems.links.click_batches import hour_counts, watched_facts
 from twelvefold.systems.links.click_codec import MalformedClickBatchError, decode
@@ -43,6 +44,10 @@ SWEEP_SECONDS = 5.0
 class ClickWorker:
     """Takes click batches from the log and counts them.
 
+    While an engine is away the batches stay in hand and nothing more is taken: each delivery brings a batch
+    nearer to being set aside as poisonous, and an outage is not the batch's fault. What cannot be counted for
+    another reason is given back, so that after a few deliveries it holds up nobody.
+
     Args:
         make_consumer: a member of the group under this worker's name. A new one begins with what the last one
             had fetched and not committed, so trouble delays a batch by moments, not until it is claimed.
@@ -59,6 +64,7 @@ class ClickWorker:
     ) -> None:
         self._make_consumer = make_consumer
         self._consumer = make_consumer()
+        self._in_hand: list[Entry] = []
         self._store = store
         self._enricher = enricher
         self._watches = watches
@@ -69,6 +75,12 @@ class ClickWorker:
 
     async def run(self) -> None:
         """Work until cancelled; trouble is waited out, never skipped over."""
+        try:
+            await self._work()
+        finally:
+            await self._consumer.close()
+
+    async def _work(self) -> None:
         delays = Backoff().delays()
         while True:
             try:
@@ -76,21 +88,45 @@ class ClickWorker:
                 await self._turn()
                 delays = Backoff().delays()
                 await asyncio.sleep(max(0.0, TURN_SECONDS - (self._clock.monotonic() - began)))
-            except TwelvefoldError as error:
+            except (EngineUnavailableError, OverloadedError, ContendedError) as error:
                 log.warning("links.count.delayed", reason=error.message)
                 await asyncio.sleep(next(delays))
-                await self._consumer.close()
-                self._consumer = self._make_consumer()
+            except TwelvefoldError as error:
+                log.warning("links.count.given_back", batches=len(self._in_hand), reason=error.message)
+                await asyncio.sleep(next(delays))
+                await self._begin_again()
 
     async def _turn(self) -> None:
-        entries = await self._consumer.claim(CLAIM_IDLE_SECONDS)
-        entries = list(entries) or list(await self._consumer.fetch(FETCH_BATCHES, FETCH_SECONDS))
-        if entries:
-            await self.count(entries)
+        if not self._in_hand:
+            await self._store.answers()
+            self._in_hand = await self._take()
+        if self._in_hand:
+            await self.count(self._in_hand)
+            self._in_hand = []
         self.lag = await self._consumer.lag()
+
+    async def _take(self) -> list[Entry]:
+        try:
+            claimed = await self._consumer.claim(CLAIM_IDLE_SECONDS)
+            return list(claimed) or list(await self._consumer.fetch(FETCH_BATCHES, FETCH_SECONDS))
+        except TwelvefoldError:
+            await self._begin_again()  # what was on its way to us is ours
+            raise
+
+    async def _begin_again(self) -> None:
+        self._in_hand = []
+        await self._consumer.close()
+        self._consumer = self._make_consumer()
 
     async def count(self, entries: Sequence[Entry]) -> None:
         """Count a few batches, whatever of them was counted before, and take them off the log."""
+        while not await self._count_fresh(entries):
+            pass  # another worker has counted some of them meanwhile: look again at what is left
+        await self._consumer.commit(entries)
+        await self._store.pass_on_facts()
+
+    async def _count_fresh(self, entries: Sequence[Entry]) -> bool:
+        """Whether all of these are counted now; False if nothing was, because somebody else counts them, too."""
         before = await self._store.counted([entry.position for entry in entries])
         fresh = [entry for entry in entries if entry.position not in before]
         batches = []
@@ -100,15 +136,15 @@ class ClickWorker:
             except MalformedClickBatchError as error:
                 # Nothing can be done with it, and it would stop all that comes after.
                 log.error("links.count.unreadable", position=entry.position, reason=error.message)  # noqa: TRY400
-        if batches:
-            enriched = await asyncio.to_thread(self._enricher.enrich, batches)
-            await self._store.count(
-                [entry.position for entry in fresh], hour_counts(enriched), enriched.columns()
-            )
-            self.counted += len(enriched)
-            await self._tell(enriched)
-        await self._consumer.commit(entries)
-        await self._store.pass_on_facts()
+        if not batches:
+            return True
+        enriched = await asyncio.to_thread(self._enricher.enrich, batches)
+        positions = [entry.position for entry in fresh]
+        if not await self._store.count(positions, hour_counts(enriched), enriched.columns()):
+            return False
+        self.counted += len(enriched)
+        await self._tell(enriched)
+        return True
 
     async def _tell(self, enriched: Enriched) -> None:
         try:

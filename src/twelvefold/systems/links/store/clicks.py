@@ -102,6 +102,10 @@ class ClickStore:
                 await transaction.execute("DELETE FROM links.fact_outbox WHERE batch_id = $1", batch_id)
             passed += 1
 
+    async def answers(self) -> None:
+        """Whether batches can be counted now: raises `EngineUnavailableError` or `OverloadedError` if not."""
+        await self._database.ping()
+
     async def counted(self, positions: Sequence[str]) -> set[str]:
         """Which of these batches were counted before."""
         rows = await self._database.fetch(
