@@ -139,6 +139,11 @@ def test_every_drill_has_its_command_and_what_it_proves(console: Page, api: Any)
     console.goto("/console/drills")
     for guarantee in card["guarantees"]:
         expect(console.get_by_role("main")).to_contain_text(guarantee["promise"].replace("`", ""))
+    # What came of it is in the card of its command; a test has no record, it runs with every build.
+    for card in console.locator("li.drill").all():
+        command = card.locator("code").inner_text()
+        said = "A test" if command.startswith("pytest") else r"(Held|Did not hold) .* on .* cores"
+        expect(card).to_contain_text(re.compile(said))
 
 
 def test_a_server_that_is_away_is_told_and_found_again(console: Page, doorway: Doorway) -> None:
