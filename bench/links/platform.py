@@ -8,7 +8,6 @@ import re
 import shutil
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -61,13 +60,9 @@ class Platform:
 
     def create(self, targets: Sequence[str], *, connections: int = 4) -> list[str]:
         """Create a link for each target in bulk calls on a few connections; gives the codes, in order."""
-        local = threading.local()
 
         def one(part: Sequence[str]) -> list[str]:
-            if not hasattr(local, "connection"):
-                local.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
-            body = json.dumps([{"url": url} for url in part]).encode()
-            answer = _call(local.connection, self.api_key, "POST", "/v1/links/bulk", body)
+            answer = self.call("POST", "/v1/links/bulk", json.dumps([{"url": url} for url in part]).encode())
             if answer["failed"]:
                 raise RuntimeError(f"{answer['failed']} links were refused: {answer['results'][0]}")
             return [result["code"] for result in answer["results"]]
