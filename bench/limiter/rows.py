@@ -78,13 +78,13 @@ def measure(
         "added latency behind Envoy, p50",
         "ms",
         "≤ 0.5 ms",
-        lambda head: added_latency(folder, seconds, "p50", head),
+        lambda head: added_latency(folder, seconds, rounds, "p50", head),
     )
     row(
         "added latency behind Envoy, p99",
         "ms",
         "≤ 2 ms",
-        lambda head: added_latency(folder, seconds, "p99", head),
+        lambda head: added_latency(folder, seconds, rounds, "p99", head),
     )
     row(
         "leased mode, four nodes, one hot key: decisions/s a core",
