@@ -80,6 +80,7 @@ class RespConnection(asyncio.Protocol):
     def __init__(self, door: RespDoor) -> None:
         self.door = door
         self._limiter = door.limiter
+        self._throttles = door.throttles
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(notEnoughData=_NOT_YET)
         self._transport: Any = None
@@ -165,6 +166,9 @@ class RespConnection(asyncio.Protocol):
             self._hold(data)
             return
         if self.tenant is not None and not self._pending_bytes:
+            if not self._replies and (key := self._throttles.single(self.tenant, data)) is not None:
+                self._answer_single(key)
+                return
             data = self._take_plain(data, self.tenant)
         if data:
             self._parse(data)
@@ -231,7 +235,7 @@ class RespConnection(asyncio.Protocol):
         if self.tenant is None:
             self.say(_NEED_AUTH)
             return
-        asked = self.door.throttles.read(self.tenant, command)
+        asked = self._throttles.read(self.tenant, command)
         if type(asked) is bytes:
             self.say(asked)
         else:
@@ -246,10 +250,22 @@ class RespConnection(asyncio.Protocol):
         else:
             self._replies.append(throttle_reply(outcome, reply.limit))
 
+    def _answer_single(self, key: bytes) -> None:
+        """Nothing waits before it, so what is known at once is written at once."""
+        bound = self._throttles.single_bound
+        assert bound is not None
+        limit = bound.plan.capacity if bound.plan is not None else 0
+        if self._throttles.mode == "local":
+            self._transport.write(throttle_reply(self._limiter.ask_local(bound, key), limit))
+            return
+        self._ask(bound, key, 1)
+        if not self._awaited:
+            self._flush()
+
     def _take_plain(self, data: bytes, tenant: TenantId) -> bytes:
         """Ask the plain commands that `data` begins with; gives the rest."""
         at, end = 0, len(data)
-        throttles = self.door.throttles
+        throttles = self._throttles
         while at < end and (run := throttles.run(tenant, data, at)) is not None:
             bound, keys, at = run
             if throttles.mode == "local":

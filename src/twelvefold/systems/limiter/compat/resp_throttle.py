@@ -49,6 +49,8 @@ class Throttles:
         self._bounds: dict[tuple[TenantId, bytes, bytes, bytes], Bound] = {}
         self._tails: dict[tuple[TenantId, bytes], Bound] = {}
         self._last: tuple[TenantId, bytes, Bound | None] = (TenantId(0), b"", None)
+        self._shape: tuple[TenantId, bytes, bytes, int, int, int] = (TenantId(0), b"", b"", 0, 0, -1)
+        self.single_bound: Bound | None = None
 
     def read(self, tenant: TenantId, command: Sequence[bytes]) -> tuple[Bound, bytes, int] | bytes:
         """Rule, encoded key and cost of a whole command; or what is wrong with it, as a reply."""
@@ -84,7 +86,23 @@ class Throttles:
                 known, tail, bound = self._last
             keys.append(b"=" + data[cut + 2 : behind])
             at = behind + len(tail)
-        return (bound, keys, at) if keys and bound is not None else None
+        if not keys or bound is None:
+            return None
+        if len(keys) == 1 and at == len(data):
+            self._shape = (tenant, data[:cut] + b"\r\n", tail, cut + 2, behind, at)
+            self.single_bound = bound
+        return bound, keys, at
+
+    def single(self, tenant: TenantId, data: bytes) -> bytes | None:
+        """The key, where a read is one plain command like the last one that `run` took alone, and nothing else.
+
+        Like it means: of the same numbers, with a key as long; so its bytes differ in nothing but the key. It is
+        what a client sends that waits for each answer, and its rule is `single_bound`.
+        """
+        known, head, tail, start, end, size = self._shape
+        if len(data) == size and known == tenant and data.startswith(head) and data.endswith(tail):
+            return b"=" + data[start:end]
+        return None
 
     def _learn(self, tenant: TenantId, data: bytes, at: int) -> bool:
         """Read the numbers behind a key; False where they are not all there, or not plain, or no rule's."""

@@ -239,9 +239,7 @@ class Limiter:
         """
         mode = bound.rule.mode
         if mode == "local":
-            outcome = self._local.ask(bound, key, cost)
-            self.count(bound, key, cost, outcome, 0)
-            return outcome
+            return self.ask_local(bound, key, cost)
         if mode == "leased":
             return self.decide_here(bound, key, cost, done)
         known = self._denied.get(bound, key, cost)
@@ -254,6 +252,15 @@ class Limiter:
         except (EngineUnavailableError, OverloadedError) as error:
             return self.degrade(bound, key, cost, error)
         return None
+
+    def ask_local(self, bound: Bound, key: bytes, cost: int = 1) -> Outcome:
+        """Ask a local rule, and count what it says."""
+        outcome = self._local.limit(bound).ask(key, cost)
+        if outcome.allowed and not bound.rule.record:
+            self.tally.admit(bound, 1)
+        else:
+            self.count(bound, key, cost, outcome, 0)
+        return outcome
 
     def ask_here(self, bound: Bound, keys: Sequence[bytes]) -> list[Outcome]:
         """One unit of a local rule for each key, in order: for the Redis door's pipelines."""
