@@ -76,12 +76,12 @@ def test_a_reply_rounds_waits_up_and_never_says_zero() -> None:
 
 
 @settings(max_examples=500)
-@given(keys, numbers, numbers, numbers, damage, st.integers(0, 3))
+@given(st.tuples(keys, numbers, numbers, numbers), damage, st.integers(0, 3))
 def test_a_read_like_the_last_one_means_what_the_general_parser_reads(
-    key: bytes, burst: bytes, count: bytes, period: bytes, damaged: list[tuple[int, bytes]], cut: int
+    words: tuple[bytes, ...], damaged: list[tuple[int, bytes]], cut: int
 ) -> None:
     throttles = Throttles(mode="exact", failure="open")
-    data = encoded((key, burst, count, period))
+    data = encoded(words)
     throttles.run(DEFAULT_TENANT, data, 0)
     for place, replacement in damaged:
         data = data[:place] + replacement + data[place + len(replacement) :]

@@ -19,7 +19,7 @@ from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.limiter.compat.callers import BELIEVED_SECONDS, Callers
 from twelvefold.systems.limiter.compat.resp_commands import HANDLERS, OPEN
 from twelvefold.systems.limiter.compat.resp_throttle import Throttles, throttle_reply
-from twelvefold.systems.limiter.contracts import Decision, Failure, Mode, Outcome
+from twelvefold.systems.limiter.contracts import Decision, Failure, Mode, Outcome, TooManyFailuresError
 from twelvefold.systems.limiter.rules.bound import Bound
 from twelvefold.systems.limiter.service.limiter import Limiter
 
@@ -349,7 +349,12 @@ class RespConnection(asyncio.Protocol):
         self._verifying = self._loop.create_task(self._ask_who(secret, then))
 
     async def _ask_who(self, secret: str, then: bytes | None) -> None:
-        tenant = await self.door.callers.verify(secret, self._peer)
+        tenant, refusal = None, _WRONG_KEY
+        try:
+            tenant = await self.door.callers.verify(secret, self._peer)
+        except TooManyFailuresError as error:
+            wait = math.ceil(error.retry_after_seconds or 1)
+            refusal = f"-ERR {error.message} (again in {wait} s)\r\n".encode()
         self._verifying = None
         if self._closing:
             return
@@ -360,7 +365,7 @@ class RespConnection(asyncio.Protocol):
                 math.inf,
             )
             if then is not None:
-                self.say(_WRONG_KEY)
+                self.say(refusal)
         else:
             self._admit(secret, tenant)
             if then is not None:
