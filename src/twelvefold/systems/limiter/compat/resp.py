@@ -28,6 +28,8 @@ log = structlog.get_logger("limiter")
 MAX_CONNECTIONS: Final = 10_000
 MAX_PENDING_BYTES: Final = 256 * 1024
 """Of a command that is not complete yet."""
+_MAX_STRANGERS_BYTES: Final = 16 * 1024
+"""The same before an API key was shown: ten thousand strangers hold 160 MB at most."""
 _MAX_WAITING: Final = 20_000
 _IDLE_SECONDS: Final = 600.0
 _TOO_LARGE = re.compile(rb"(?:^|\n)[*$%~>][0-9]{5,}")
@@ -188,9 +190,9 @@ class RespConnection(asyncio.Protocol):
             self._reader.feed(data)
             self._drain()
         except hiredis.ProtocolError as error:
-            self._fail(f"Protocol error: {error}")
+            self._fail(f"Protocol error: {str(error).removeprefix('Protocol error, ')}")
             return
-        if self._pending_bytes > MAX_PENDING_BYTES:
+        if self._pending_bytes > (_MAX_STRANGERS_BYTES if self.tenant is None else MAX_PENDING_BYTES):
             self._fail("a command is larger than this server takes")
 
     def _hold(self, data: bytes) -> None:

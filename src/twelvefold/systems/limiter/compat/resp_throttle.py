@@ -27,7 +27,12 @@ from twelvefold.systems.limiter.rules.keys import LONGEST_PLAIN, encode_bytes
 _SECOND_US: Final = 1_000_000
 _MAX_MEMO: Final = 8192
 _USAGE: Final = b"-ERR CL.THROTTLE key max_burst count_per_period period [quantity]\r\n"
-_NOT_NUMBERS: Final = b"-ERR max_burst, count, period and quantity are whole numbers in range\r\n"
+_RANGES: Final = (
+    ("max_burst", 0, MAX_LIMIT - 1),
+    ("count_per_period", 1, MAX_LIMIT),
+    ("period", 1, MAX_PERIOD_SECONDS),
+    ("quantity", 0, MAX_LIMIT),
+)
 
 HEAD: Final = b"*5\r\n$11\r\nCL.THROTTLE\r\n$"
 _HEAD_SIZE: Final = len(HEAD)
@@ -60,7 +65,7 @@ class Throttles:
         bound = self.bound(tenant, command[2], command[3], command[4])
         cost = 1 if count == 5 else _whole(command[5])
         if bound is None or cost < 0 or cost > MAX_LIMIT:
-            return _NOT_NUMBERS
+            return _refused(command[2:])
         try:
             return bound, encode_bytes(command[1]), cost
         except TwelvefoldError as error:
@@ -179,6 +184,14 @@ def throttle_reply(outcome: Outcome | Decision, limit: int) -> bytes:
         wait,
         math.ceil(outcome.reset_seconds),
     )
+
+
+def _refused(given: Sequence[bytes]) -> bytes:
+    """Which of a command's numbers cannot be, and what can."""
+    for text, (name, least, most) in zip(given, _RANGES, strict=False):
+        if not least <= _whole(text) <= most:
+            return f"-ERR {name} is a whole number from {least} to {most}\r\n".encode()
+    return b"-ERR a bucket fills within ten years: take a smaller max_burst or a larger count_per_period\r\n"
 
 
 def _whole(text: bytes) -> int:

@@ -97,7 +97,10 @@ class Limiter:
 
     async def check_all(self, hits: Sequence[Hit], *, tenant: TenantId = DEFAULT_TENANT) -> Verdict:
         """Ask several rules at once: all are debited, or none when one refuses. Raises like `check`."""
-        asked = self.resolve(tenant, hits)
+        return await self.verdict(tenant, self.resolve(tenant, hits))
+
+    async def verdict(self, tenant: TenantId, asked: Sequence[Asked]) -> Verdict:
+        """As `ask`, for people who await."""
         future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         verdict = self.ask(tenant, asked, lambda made: None if future.done() else future.set_result(made))
         return await future if verdict is None else verdict

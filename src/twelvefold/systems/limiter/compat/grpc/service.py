@@ -204,6 +204,8 @@ class RateLimitService:
                 limits.append(b"")
                 continue
             bound = self._limiter.book.bound(tenant, limit.rule)
+            if bound.rule.algorithm == "concurrency":
+                raise MalformedMessageError(f"'{bound.name}' limits how many at once, which Envoy cannot ask")
             key = encode_key(self._key_of(domain, request.domain, descriptor, limit))
             cost = descriptor.cost if descriptor.cost is not None else request.hits_addend or 1
             if cost > MAX_LIMIT:
