@@ -73,5 +73,13 @@ class Tally:
 
 
 def shown(key: bytes) -> str:
-    """A key for people: what was encoded, without its mark."""
-    return key[1:].decode("utf-8", "replace")
+    """A key for people: what was encoded, without its mark; parts with a dot between (`shop · user · ann`)."""
+    if not key.startswith(b"+"):
+        return key[1:].decode("utf-8", "replace")
+    parts: list[str] = []
+    rest = key[1:]
+    while rest:
+        size, _, rest = rest.partition(b":")
+        part, rest = rest[: int(size)], rest[int(size) :]
+        parts.append(part.decode("utf-8", "replace").replace("·", "··"))
+    return " · ".join(parts)
