@@ -70,16 +70,15 @@ def test_an_unknown_rule_is_said_beside_the_field(page: Page) -> None:
     expect(page.get_by_text("there is no rule")).to_be_visible()
 
 
-@pytest.mark.parametrize("width", [1280, 360])
-def test_a_long_key_among_the_refused_leaves_the_page_as_wide_as_the_window(
-    page: Page, api: Any, width: int
-) -> None:
-    key = ["checkout", "2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff", "a-customer-with-a-long-name"]
+def test_a_long_key_among_the_refused_leaves_the_page_as_wide_as_the_window(page: Page, api: Any) -> None:
+    key = ["checkout", "2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff"]
     rule = {"name": "a-rule-with-a-rather-long-name-for-a-list", "limit": 0}
     api("POST", "/v1/limiter/check", {"rule": rule, "key": key})
-    page.set_viewport_size({"width": width, "height": 800})
     expect(page.get_by_label("Most refused keys")).to_contain_text(" · ".join(key), timeout=15_000)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for width in (1280, 360):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_function("width => innerWidth === width", arg=width)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_a_limit_that_is_no_number_is_refused_and_not_taken_for_no_limit(page: Page, api: Any) -> None:

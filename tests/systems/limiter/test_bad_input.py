@@ -56,6 +56,12 @@ async def test_a_rule_that_cannot_work_names_its_field(
     assert (await house.ask("GET", "/rules/x")).status_code == 404
 
 
+async def test_a_name_that_cannot_be_is_refused_in_words(house: House) -> None:
+    answer = await house.ask("PUT", "/rules/a%20b", {"rule": {"limit": 5}})
+    assert (answer.status_code, answer.json()["field"]) == (422, "rule.name")
+    assert "begins with a letter or a digit" in answer.json()["detail"]
+
+
 PLACES = {"name": "p", "limit": 1, "algorithm": "concurrency"}
 
 

@@ -76,6 +76,7 @@ export function RuleDialog(props: RuleDialogProps): JSX.Element {
     setBusy(false);
   };
   const fault = (field: string) => fieldError(error(), `rule.${field}`);
+  const wholeFault = (field: string, text: string) => fault(field) && (/^\s*\d*\s*$/.test(text) ? fault(field) : "This is no whole number.");
 
   return (
     <Dialog title={before ? `Rule “${before.name}”` : "A new rule"} onClose={props.onClose}>
@@ -104,14 +105,14 @@ export function RuleDialog(props: RuleDialogProps): JSX.Element {
             inputmode="numeric"
             value={draft.limit}
             hint="Empty: no limit. 0: a ban."
-            error={fault("limit")}
+            error={wholeFault("limit", draft.limit)}
             onText={(text) => setDraft("limit", text)}
           />
           <TextField
             label="Every so many seconds"
             inputmode="numeric"
             value={draft.period}
-            error={fault("period_seconds")}
+            error={wholeFault("period_seconds", draft.period)}
             onText={(text) => setDraft("period", text)}
           />
           <SelectField label="Mode" value={draft.mode} options={MODES} error={fault("mode")} onChoose={(value) => setDraft("mode", value as Rule["mode"])} />

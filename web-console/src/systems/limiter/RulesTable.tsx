@@ -203,8 +203,11 @@ function Decisions(): JSX.Element {
             <For each={offenders()}>
               {(each) => (
                 <li>
-                  <span class="clip" title={each.key}>
-                    <span class="strong">{each.key}</span> <span class="quiet">{each.rule}</span>
+                  <span class="clip strong" title={each.key}>
+                    {each.key}
+                  </span>
+                  <span class="clip quiet offender-rule" title={each.rule}>
+                    {each.rule}
                   </span>
                   <b>{count(each.denied)}</b>
                 </li>

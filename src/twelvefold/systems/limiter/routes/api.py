@@ -1,6 +1,7 @@
 """`/v1/limiter`: checks, rules, tiers, Envoy domains, counts, replay."""
 
 import asyncio
+import re
 from typing import Annotated, Any
 
 import msgspec
@@ -9,7 +10,7 @@ from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from twelvefold.kernel.clock import Clock
 from twelvefold.kernel.errors import InvalidInputError, TwelvefoldError
-from twelvefold.systems.limiter.contracts import HitRefusedError, Rule, RuleRefusedError, Tier
+from twelvefold.systems.limiter.contracts import NAME_PATTERN, HitRefusedError, Rule, RuleRefusedError, Tier
 from twelvefold.systems.limiter.routes.answers import check_body, resolved, single_hits
 from twelvefold.systems.limiter.routes.forms import (
     CheckRequest,
@@ -114,6 +115,11 @@ def rule_routes(limiter: Limiter, rules: RuleService) -> list[Any]:
     async def put_rule(request: Ask, name: RuleName, data: JSONBody[RulePut]) -> RuleView:
         if data.rule.get("name", name) != name:
             raise RuleRefusedError("the rule's name is the one in the address", field="rule.name")
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise RuleRefusedError(
+                "a name is letters, digits, '.', '_' and '-', at most 64, and begins with a letter or a digit",
+                field="rule.name",
+            )
         try:
             rule = msgspec.convert({**data.rule, "name": name}, Rule)
         except msgspec.ValidationError as error:
