@@ -196,6 +196,16 @@ class Limiter:
         """Leave a place; one that has ended is no error."""
         await self._places.call("free", rule, key, permit_id, tenant)
 
+    def figures(self) -> dict[str, Callable[[], float]]:
+        """What a process tells of itself to those who watch it; `_total` counts from its start."""
+        return {
+            "limiter_allowed_total": lambda: self.tally.decided - self.tally.refused,
+            "limiter_refused_total": lambda: self.tally.refused,
+            "limiter_degraded_total": lambda: self.tally.degraded,
+            "limiter_state_healthy": lambda: self._shared.healthy,
+            "limiter_leased_units": lambda: self._leases.outstanding + self._home.outstanding,
+        }
+
     # -- for doors ------------------------------------------------------------------------------
 
     def resolve(self, tenant: TenantId, hits: Sequence[Hit], *, concurrency: bool = False) -> list[Asked]:
@@ -343,6 +353,7 @@ class Limiter:
         if bound.rule.failure == "local":
             outcome = self._local.ask(bound, key, cost, fallback=True)
         decision = degraded(bound, outcome, time.time_ns() // 1000, random.random())  # noqa: S311 - spreads retries
+        self.tally.degraded += 1
         self.tally.count(bound, shown(key), cost, 0, refused=not decision.allowed)
         return decision
 
@@ -356,7 +367,7 @@ class Limiter:
         book = self._home if bound.rule.reach == "home" else self._leases
         if not book.give(bound, key, cost) and bound.rule.reach == "site":
             try:
-                self._shared.ask(bound.tenant, ((bound, key, -cost),), _ignore_answer, _ignore_fault)
+                self._shared.ask(bound.tenant, ((bound, key, -cost),), lambda *_: None, lambda _: None)
             except (EngineUnavailableError, OverloadedError) as error:
                 log.info("limiter.refund.lost", rule=bound.name, reason=error.message)
 
@@ -382,11 +393,3 @@ class Limiter:
         except EngineUnavailableError as error:
             raise StateUnavailableError("limiter", error.message) from error
         await future
-
-
-def _ignore_answer(_now: int, _numbers: Sequence[int], _at: int) -> None:
-    return None
-
-
-def _ignore_fault(_error: Exception) -> None:
-    return None

@@ -25,7 +25,8 @@ class Tally:
         self.counts: Counts = {}
         self.denied: dict[tuple[TenantId, str, str], int] = {}
         self.recorded: dict[tuple[TenantId, str], list[tuple[int, str, int, bool]]] = {}
-        self.decided = 0
+        self.decided = self.refused = self.degraded = 0
+        """Since the start of the process; of `degraded` ones a failure policy decided."""
 
     def count(self, bound: Bound, shown_key: str, cost: int, now_us: int, *, refused: bool) -> None:
         """One decision of one rule."""
@@ -36,6 +37,7 @@ class Tally:
             entry = self.counts[name] = [0, 0]
         if refused:
             entry[1] += 1
+            self.refused += 1
             who = (bound.tenant, bound.name, shown_key)
             self.denied[who] = self.denied.get(who, 0) + 1
             if len(self.denied) > MAX_KEYS:
