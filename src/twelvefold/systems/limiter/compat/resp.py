@@ -207,11 +207,8 @@ class RespConnection(asyncio.Protocol):
             if command is _NOT_YET:
                 return
             self._pending_bytes = 0
-            if type(command) is not list or not command or set(map(type, command)) != _TEXTS:
-                # hiredis reads inline commands as errors; only arrays of texts are commands here.
-                self._fail("Protocol error: a command is an array of texts")
+            if not self._dispatch(command):
                 return
-            self._dispatch(command)
             if self._verifying is not None:
                 rest = []
                 while (more := gets()) is not _NOT_YET:
@@ -219,11 +216,16 @@ class RespConnection(asyncio.Protocol):
                 self._after = rest
                 return
 
-    def _dispatch(self, command: Sequence[bytes]) -> None:
+    def _dispatch(self, command: Any) -> bool:
+        """Do what was read, whatever it is. False: it is no command, and the connection ends."""
+        if type(command) is not list or not command or set(map(type, command)) != _TEXTS:
+            # hiredis reads inline commands as errors; only arrays of texts are commands here.
+            self._fail("Protocol error: a command is an array of texts")
+            return False
         verb = command[0].upper()
         if verb == b"CL.THROTTLE":
             self._throttle(command)
-            return
+            return True
         handler = HANDLERS.get(verb)
         if handler is None:
             name = verb[:64].decode("ascii", "replace").replace("\r", " ").replace("\n", " ")
@@ -232,6 +234,7 @@ class RespConnection(asyncio.Protocol):
             self.say(_NEED_AUTH)
         else:
             handler(self, command)
+        return True
 
     def _throttle(self, command: Sequence[bytes]) -> None:
         if self.tenant is None:
@@ -375,10 +378,8 @@ class RespConnection(asyncio.Protocol):
         after, self._after = self._after, []
         held, self._held = self._held, []
         for command in after:
-            if type(command) is not list or not command or set(map(type, command)) != {bytes}:
-                self._fail("Protocol error: a command is an array of texts")
+            if not self._dispatch(command):
                 return
-            self._dispatch(command)
         for data in held:
             self.data_received(data)
         if not self._paused and not self._closing and self._verifying is None:
