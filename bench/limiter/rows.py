@@ -77,7 +77,7 @@ def measure(
         "leased mode, four nodes, one hot key: decisions/s a core",
         "1/s",
         "≥ 1M",
-        lambda head: _leased(folder, head),
+        partial(_leased, folder, rounds),
     )
     row("Valkey stopped for 5 s: p99 of a check", "ms", "≤ 20 ms", lambda head: _stopped(folder, head))
     row("10M keys in Valkey", "GB", "≤ 1 GB", lambda head: memory(folder, head))
@@ -117,7 +117,15 @@ def _exact(folder: Path, rounds: int, head: Head) -> Bar:
     return Bar(*head, value=found["ours"]["batch_64"], details=found)
 
 
-def _leased(folder: Path, head: Head) -> Bar:
+def _leased(folder: Path, rounds: int, head: Head) -> Bar:
+    """The median run by decisions a core; the bound holds in every one."""
+    runs = sorted((_four_nodes(folder) for _ in range(rounds)), key=lambda run: float(run["per_core"]))
+    middle = runs[len(runs) // 2]
+    details = middle | {"most overshoot of all runs": max(run["overshoot"] for run in runs)}
+    return Bar(*head, value=middle["per_core"], details=details)
+
+
+def _four_nodes(folder: Path) -> dict[str, Any]:
     cpus, load_cpus = cores()
     with valkey(folder, cpus=cpus) as (_, port):
         command = [sys.executable, "-m", "bench.limiter.library", "leased", f"valkey://127.0.0.1:{port}"]
@@ -129,13 +137,17 @@ def _leased(folder: Path, head: Head) -> Bar:
             for _ in range(4)
         ]
         found = [json.loads(node.communicate(timeout=60)[0].splitlines()[-1]) for node in nodes]
-    per_core = sum(node["decided"] for node in found) / sum(node["cpu_seconds"] for node in found)
     admitted = sum(node["admitted"] for node in found)
     # A bucket admits its capacity and what came back meanwhile; the nodes held leases on top.
     span_seconds = 3 + 2
     bound = 50_000_000 * (1 + span_seconds / 60) + sum(node["held"] for node in found)
-    details = {"nodes": found, "admitted": admitted, "bound": bound, "overshoot": max(0, admitted - bound)}
-    return Bar(*head, value=per_core, details=details)
+    return {
+        "per_core": sum(node["decided"] for node in found) / sum(node["cpu_seconds"] for node in found),
+        "nodes": found,
+        "admitted": admitted,
+        "bound": bound,
+        "overshoot": max(0, admitted - bound),
+    }
 
 
 def _stopped(folder: Path, head: Head) -> Bar:
