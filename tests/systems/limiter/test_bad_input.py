@@ -153,6 +153,12 @@ async def test_a_greeting_without_its_password_is_answered(house: House, words: 
     assert b"-ERR HELLO protocol AUTH" in await spoken(house, command(b"HELLO", b"3", *words), ends=False)
 
 
+async def test_a_client_that_sends_a_megabyte_for_a_key_reads_why_it_is_refused(house: House) -> None:
+    asked = command(b"CL.THROTTLE", b"x" * 1_000_000, b"1", b"2", b"3")
+    said = await spoken(house, command(b"AUTH", house.key.encode()), asked, ends=True)
+    assert b"larger than this server takes" in said
+
+
 async def test_a_stranger_cannot_make_the_redis_door_keep_much(house: House) -> None:
     torn = b"*9\r\n" + b"$4000\r\n" + b"x" * 4000 + b"\r\n"
     said = await spoken(house, torn + 4 * (b"$4000\r\n" + b"x" * 4000 + b"\r\n"), ends=True)

@@ -32,6 +32,8 @@ _MAX_STRANGERS_BYTES: Final = 16 * 1024
 """The same before an API key was shown: ten thousand strangers hold 160 MB at most."""
 _MAX_WAITING: Final = 20_000
 _IDLE_SECONDS: Final = 600.0
+_LINGER_SECONDS: Final = 1.0
+"""For so long what a client goes on to send is read and thrown away, when it has been told to stop."""
 _TOO_LARGE = re.compile(rb"(?:^|\n)[*$%~>][0-9]{5,}")
 _SCAN_OVERLAP: Final = 12
 
@@ -328,10 +330,15 @@ class RespConnection(asyncio.Protocol):
     def _fail(self, message: str) -> None:
         """The stream cannot be read on: say why, after what is ready, and close."""
         self._flush()
-        if not self._closing:
-            self._closing = True
-            self._transport.write(f"-ERR {message}\r\n".encode())
-            self._transport.close()
+        if self._closing:
+            return
+        self._closing = True
+        self._transport.write(f"-ERR {message}\r\n".encode())
+        # Closed with bytes unread, TCP resets, and a client that is still sending would not see why.
+        self._transport.write_eof()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(_LINGER_SECONDS, self._transport.close)
 
     # -- who it is ------------------------------------------------------------------------------
 

@@ -40,8 +40,8 @@ class Slot:
     """One key's slice here. Times in the loop's seconds."""
 
     __slots__ = (
-        "bound", "debt", "deny_from", "deny_need", "deny_until", "fence", "granted", "key", "left", "low", "rate", "refilling",
-        "remaining", "reset_at", "retry_at", "since", "start", "until", "used", "waiters",
+        "bound", "debt", "deny_from", "deny_need", "deny_until", "fence", "granted", "key", "left", "low", "rate",
+        "refilling", "remaining", "reset_at", "retry_at", "since", "start", "until", "used", "waiters",
     )  # fmt: skip
 
     def __init__(self, bound: Bound, key: bytes, now: float, start: LocalLimit | None) -> None:
@@ -94,7 +94,7 @@ class LeaseBook:
                 self._refill(slot, 0)
             # `_until`, written out: every decision of a leased rule comes here.
             reset_us = int((slot.reset_at - now) * US) + 1
-            return Outcome(True, slot.remaining + left, reset_us if reset_us > 0 else 0, 0)
+            return Outcome(True, slot.remaining + left, max(0, reset_us), 0)
         if now < slot.deny_until and need >= slot.deny_need:
             retry = -1 if slot.retry_at < 0 else max(1, _until(slot.retry_at, now))
             return Outcome(False, slot.left, _until(slot.reset_at, now), retry)
