@@ -15,6 +15,7 @@ from twelvefold.systems.limiter.compat.resp import RespDoor
 from twelvefold.systems.limiter.library import open_limiter
 from twelvefold.systems.limiter.rules.envoy import compile_domain
 from twelvefold.systems.limiter.settings import LimiterSettings
+from twelvefold.web.server import tune_collector
 
 CONFIG = """
 domain: bench
@@ -34,6 +35,7 @@ async def main(url: str, resp_port: int, grpc_port: int, mode: str) -> None:
         loop = asyncio.get_running_loop()
         await loop.create_server(resp.protocol, "127.0.0.1", resp_port)
         await loop.create_server(grpc.protocol, "127.0.0.1", grpc_port)
+        tune_collector()  # as a web process does, where the doors are
         await asyncio.Event().wait()
 
 

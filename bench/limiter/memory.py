@@ -3,15 +3,14 @@
 import subprocess
 from pathlib import Path
 
+from bench.limiter.servers import Head, library, valkey
 from bench.load import LoadError
 from bench.processes import cores, usage
 from bench.table import Bar
 
 
-def memory(folder: Path, head: tuple[str, str, str]) -> Bar:
+def memory(folder: Path, head: Head) -> Bar:
     """Ten million token buckets as a check leaves them; that they are is compared with a real check's key."""
-    from bench.limiter.rows import library, valkey  # noqa: PLC0415 - rows imports this module
-
     cpus, load_cpus = cores()
     fill = """
 for i = ARGV[1] + 0, ARGV[2] + 0 do

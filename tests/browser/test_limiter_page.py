@@ -68,3 +68,33 @@ def test_an_unknown_rule_is_said_beside_the_field(page: Page) -> None:
     take_one(page, "nothing-of-this-name")
     expect(page.get_by_label("Rule", exact=True)).to_have_attribute("aria-invalid", "true")
     expect(page.get_by_text("there is no rule")).to_be_visible()
+
+
+def test_a_long_key_among_the_refused_leaves_the_page_as_wide_as_the_window(page: Page, api: Any) -> None:
+    key = ["checkout", "2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff"]
+    rule = {"name": "a-rule-with-a-rather-long-name-for-a-list", "limit": 0}
+    api("POST", "/v1/limiter/check", {"rule": rule, "key": key})
+    expect(page.get_by_label("Most refused keys")).to_contain_text(" · ".join(key), timeout=15_000)
+    for width in (1280, 360):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_function("width => innerWidth === width", arg=width)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_limit_that_is_no_number_is_refused_and_not_taken_for_no_limit(page: Page, api: Any) -> None:
+    make_rule(page, "typo", "1oo")
+    expect(page.get_by_role("dialog").get_by_label("Limit", exact=True)).to_have_attribute(
+        "aria-invalid", "true"
+    )
+    assert api("GET", "/v1/limiter/rules")["items"] == []
+
+
+def test_another_algorithm_leaves_behind_what_only_the_first_one_knew(page: Page, api: Any) -> None:
+    api("PUT", "/v1/limiter/rules/bursty", {"rule": {"limit": 10, "burst": 50}})
+    page.reload()
+    page.get_by_role("grid", name="Rules").get_by_text("bursty", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Algorithm").select_option(label="Fixed window")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog).to_have_count(0)
+    assert api("GET", "/v1/limiter/rules/bursty")["rule"]["burst"] is None

@@ -132,23 +132,7 @@ class Instance:
             )
             streams = EventStreams(hub)
             opened: dict[str, System] = {}
-            if "links" in systems:
-                links = await LinksSystem.open(
-                    engines,
-                    settings=config.links,
-                    clock=clock,
-                    base_url=config.links.public_url or base_url,
-                    secret=secrets.get(LINKS_SECRET),
-                    spool=data / "spool",
-                    hub=hub,
-                    streams=streams,
-                    verifier=access,
-                    principal_of_key_id=access.principal_of_key_id,
-                )
-                stack.push_async_callback(links.close)
-                feeds["links"] = links.feed
-                opened["links"] = links
-            gate: Gate | None = None
+            gate: Gate | None = None  # first: the others take it
             if "limiter" in systems:
                 limiter = await LimiterSystem.open(
                     engines,
@@ -163,6 +147,25 @@ class Instance:
                 stack.push_async_callback(limiter.close)
                 opened["limiter"] = limiter
                 gate = limiter.gate
+            if "links" in systems:
+                links = await LinksSystem.open(
+                    engines,
+                    settings=config.links,
+                    clock=clock,
+                    base_url=config.links.public_url or base_url,
+                    secret=secrets.get(LINKS_SECRET),
+                    spool=data / "spool",
+                    hub=hub,
+                    streams=streams,
+                    verifier=access,
+                    guard=guard,
+                    gate=gate,
+                    trusted_proxies=config.server.trusted_proxies,
+                    principal_of_key_id=access.principal_of_key_id,
+                )
+                stack.push_async_callback(links.close)
+                feeds["links"] = links.feed
+                opened["links"] = links
             if "chat" in systems:
                 chat = await ChatSystem.open(
                     database=engines.database,
@@ -184,7 +187,7 @@ class Instance:
                 guard=guard,
                 hub=hub,
                 streams=streams,
-                systems=opened,
+                systems={name: opened[name] for name in SYSTEMS if name in opened},
                 gate=gate,
                 stack=stack.pop_all(),
             )

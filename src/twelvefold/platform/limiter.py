@@ -133,6 +133,7 @@ class LimiterSystem:
                 body_lanes={("POST", "/v1/limiter/check"): lane},
                 body_limits={"/v1/limiter/": MAX_BODY_BYTES},
                 hot_requests=lambda: lane.answered,
+                figures=limiter.figures(),
             )
             self = cls(limiter=limiter, rules=rules, gate=gate, mount=mount, settings=settings)
             callers = Callers(keys, TenantId(settings.anonymous_tenant), guesses)

@@ -73,6 +73,9 @@ def web_server(instance: Instance, note: Runtime, traffic: Traffic, overview: Ov
         mount.name: traffic.watch(mount.name, hot_requests=mount.hot_requests, queue_depth=mount.queue_depth)
         for mount in mounts
     }
+    for mount in mounts:
+        for name, read in mount.figures.items():
+            traffic.gauge(name, read)
     lane = next((mount for mount in mounts if mount.lane is not None), None)
     body_lanes = {
         f"{method} {path} HTTP/1.1".encode(): hot

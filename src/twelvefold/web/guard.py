@@ -8,7 +8,7 @@ gate: an address with too many failures has no stranger's credential looked at.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -132,8 +132,8 @@ class Guard:
             raise UnauthenticatedError(
                 "the Authorization header is not a bearer key", hint="send 'Authorization: Bearer tf_…'"
             )
-        principal = await self._believed(
-            b"key:" + key.encode(), key, self._verifier.principal_of_key, client, gate
+        principal = await self.holder(
+            f"key:{key}", lambda: self._verifier.principal_of_key(key), client, gate
         )
         if principal is None:
             raise UnauthenticatedError(
@@ -147,8 +147,8 @@ class Guard:
     ) -> Principal:
         if len(token) > _MAX_CREDENTIAL_CHARACTERS:
             raise UnauthenticatedError("the session cookie is not one of ours")
-        principal = await self._believed(
-            b"session:" + token.encode(), token, self._verifier.principal_of_session, client, gate
+        principal = await self.holder(
+            f"session:{token}", lambda: self._verifier.principal_of_session(token), client, gate
         )
         if principal is None:
             raise UnauthenticatedError("this session has ended", hint="log in to the console again")
@@ -172,10 +172,21 @@ class Guard:
             hint="programs send 'Authorization: Bearer tf_…' instead",
         )
 
-    async def _believed(
-        self, secret: bytes, text: str, ask: Callable[[str], Any], client: str, gate: Gate | None
+    async def holder(
+        self, secret: str, ask: Callable[[], Awaitable[Principal | None]], client: str, gate: Gate | None
     ) -> Principal | None:
-        digest = hashlib.sha256(secret).digest()
+        """Who holds a secret that came in a protocol's own way, and not as `identify` reads it; None: nobody.
+
+        Args:
+            secret: with its kind before it (`key:…`), so that one kind never passes for another.
+            ask: who knows; asked at most once a second.
+            client: the address that guesses count against.
+            gate: counts them; None: nobody does.
+
+        Raises:
+            TwelvefoldError: what the gate says to an address that has guessed too often (429).
+        """
+        digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
         now = self._clock.monotonic()
         known = self._cache.get(digest)
         # What was good when last asked is no guess, even beside somebody who guesses from the same address.
@@ -186,7 +197,7 @@ class Guard:
         if known is not None and known[0] > now:
             principal = known[1]
         else:
-            principal = await ask(text)
+            principal = await ask()
             if len(self._cache) >= _CACHE_ENTRIES:
                 self._cache.clear()
             self._cache[digest] = (now + _CACHE_SECONDS, principal)

@@ -65,7 +65,7 @@ class _Reports:
             "Time to the first byte of the response; fast-lane answers by sample.",
             labels=labels,
         )
-        gauges: dict[str, GaugeMetricFamily] = {}
+        gauges: dict[str, GaugeMetricFamily | CounterMetricFamily] = {}
         for process, report in self._reports.items():
             for system, tally in report.totals.items():
                 where = [system, process]
@@ -76,8 +76,9 @@ class _Reports:
                 bounds = [*(f"{bound:.6f}" for bound in UPPER_SECONDS[:-1]), "+Inf"]
                 seconds.add_metric(where, list(zip(bounds, cumulative, strict=True)), _sum_of(tally.buckets))
             for name, value in report.gauges.items():
+                kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
                 family = gauges.setdefault(
-                    name, GaugeMetricFamily(f"twelvefold_{name}", f"{name} of a process.", labels=["process"])
+                    name, kind(f"twelvefold_{name}", f"{name} of a process.", labels=["process"])
                 )
                 family.add_metric([process], value)
         return [requests, errors, depth, seconds, *gauges.values()]

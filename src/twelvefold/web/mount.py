@@ -28,6 +28,7 @@ class Mount:
         body_lanes: other hot requests, by `(method, path)`.
         body_limits: path prefix to the largest body in bytes, where the server's default does not fit.
         hot_requests: how many requests the lanes have answered since the start of the process.
+        figures: what the process tells of the system on the metrics page; a name that ends in `_total` counts up.
         queue_depth: what waits to be worked on, for the overview.
         on_drain: called when the server begins to drain: responses that would wait end now.
     """
@@ -42,5 +43,6 @@ class Mount:
     body_lanes: Mapping[tuple[str, str], BodyLane] = field(default_factory=dict)
     body_limits: Mapping[str, int] = field(default_factory=dict)
     hot_requests: Callable[[], int] | None = None
+    figures: Mapping[str, Callable[[], float]] = field(default_factory=dict)
     queue_depth: Callable[[], int] | None = None
     on_drain: Callable[[], None] | None = None

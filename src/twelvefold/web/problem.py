@@ -39,7 +39,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 _PROCESS = secrets.token_hex(4)
 _numbers = itertools.count(secrets.randbelow(1 << 24))
 _PLACE = re.compile(r"`(?:key in )?\$\.?([^`]*)`$")
-_MISSING = re.compile(r"missing required field `([^`]*)`")
+_NAMED = re.compile(r"(?:missing required|unknown) field `([^`]*)`")
 _RESERVED = frozenset({"type", "title", "status", "detail", "code", "field", "hint", "request_id"})
 
 
@@ -201,18 +201,20 @@ def _from_validation(cause: ValidationException) -> TwelvefoldError:
 
 
 def _field(fault: dict[str, Any]) -> str | None:
-    key = str(fault.get("key") or "")
-    return field_in(str(fault.get("message", ""))) or (
-        None if key == "data" else key.removeprefix("data.").removesuffix("_") or None
-    )
+    message, key = str(fault.get("message", "")), str(fault.get("key") or "")
+    key = "" if key == "data" else key.removeprefix("data.").removesuffix("_")
+    inside = field_in(message)
+    if not key or _PLACE.search(message) or (inside and key.endswith(inside)):
+        return inside or key or None
+    return f"{key}.{inside}" if inside else key
 
 
 def field_in(message: str) -> str | None:
     """The field that a message of msgspec's is about, as a path (`rules[0].targets`)."""
     place = _PLACE.search(message)
     parts = [place[1]] if place and place[1] else []
-    if missing := _MISSING.search(message):
-        parts.append(missing[1])
+    if named := _NAMED.search(message):
+        parts.append(named[1])
     return ".".join(parts) or None
 
 

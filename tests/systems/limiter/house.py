@@ -25,8 +25,15 @@ from twelvefold.web.application import Application
 from twelvefold.web.guard import Guard
 from twelvefold.web.ports import bind
 from twelvefold.web.server import Server
+from twelvefold.web.socket_routes import Handshake, SocketHandler, SocketRoute
 
 OWNER = key_from_seed(bytes(range(32)))
+SOCKET = "/v1/socket"
+"""A WebSocket that does nothing; the limiter has none, and its gate stands before all."""
+
+
+async def _listen(_: Handshake) -> SocketHandler:
+    return SocketHandler()
 
 
 @dataclass
@@ -79,6 +86,7 @@ async def open_house(
         mount = system.mount
         app = Application(
             [mount],
+            sockets=(SocketRoute(SOCKET, _listen, scope="limiter:read"),),
             routers=access_routes(access, guard, secure_cookies=False),
             guard=guard,
             gate=system.gate,

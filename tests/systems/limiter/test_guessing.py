@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import grpc  # type: ignore[import-untyped] # ships no types
 import httpx2
 import pytest
 import redis.asyncio
 from redis.exceptions import AuthenticationError, ResponseError
 from tests.engines.valkey_server import ValkeyServer
-from tests.systems.limiter.house import House, open_house
+from tests.systems.limiter.house import SOCKET, House, open_house
 
 from twelvefold.engines.database import Database
 from twelvefold.systems.limiter.settings import LimiterSettings
@@ -54,7 +55,33 @@ async def by_login(house: House, secret: str) -> httpx2.Response:
     return await house.client.post("/v1/session", json={"api_key": secret})
 
 
-WAYS = [by_key, by_lane, by_cookie, by_login]
+async def by_socket(house: House, secret: str) -> httpx2.Response:
+    """A handshake that is refused is answered like any request."""
+    headers = {
+        "authorization": f"Bearer {secret}",
+        "connection": "Upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    async with house.client.stream("GET", SOCKET, headers=headers) as answer:
+        if answer.status_code != 101:
+            await answer.aread()
+        return answer
+
+
+async def by_grpc(house: House, secret: str) -> grpc.StatusCode:
+    question = b"\x0a\x04shop\x12\x0a\x0a\x08\x0a\x01a\x12\x03ann"
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{house.grpc_port}") as channel:
+        call = channel.unary_unary("/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit")
+        try:
+            await call(question, metadata=(("authorization", f"Bearer {secret}"),), timeout=10)
+        except grpc.aio.AioRpcError as error:
+            return error.code()
+    return grpc.StatusCode.OK
+
+
+WAYS = [by_key, by_lane, by_cookie, by_login, by_socket]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -84,6 +111,34 @@ async def test_even_the_right_key_is_no_longer_tried_from_there_unless_it_was_go
     assert (await strict.client.get("/healthz")).status_code == 200
 
 
+async def test_a_socket_of_somebody_who_was_here_before_still_opens_and_a_stranger_s_does_not(
+    strict: House,
+) -> None:
+    guessed = await made_key(strict)
+    for number in range(FAILURES + 1):
+        await by_socket(strict, f"{UNKNOWN}{number}")
+    assert (await by_socket(strict, guessed)).status_code == 429
+    assert (await by_socket(strict, strict.key)).status_code == 101
+
+
+async def test_the_grpc_door_counts_with_the_others_and_says_so(strict: House) -> None:
+    new = await made_key(strict)
+    assert await by_grpc(strict, strict.key) is grpc.StatusCode.OK
+    codes = [await by_grpc(strict, f"{UNKNOWN}{number}") for number in range(FAILURES + 2)]
+    assert codes[:FAILURES] == [grpc.StatusCode.UNAUTHENTICATED] * FAILURES
+    assert codes[FAILURES:] == [grpc.StatusCode.RESOURCE_EXHAUSTED] * 2
+    assert (await by_key(strict, UNKNOWN)).status_code == 429
+    # Neither is a right key looked at that is new from there; one that was good before is.
+    assert await by_grpc(strict, new) is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert await by_grpc(strict, strict.key) is grpc.StatusCode.OK
+
+
+async def test_guesses_over_http_close_the_grpc_door_too(strict: House) -> None:
+    for number in range(FAILURES + 1):
+        await by_key(strict, f"{UNKNOWN}{number}")
+    assert await by_grpc(strict, UNKNOWN) is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 async def test_after_the_wait_the_next_key_is_tried(database: Database, valkey_url: str) -> None:
     settings = LimiterSettings(answer_ms=5000, failures_a_minute=60)
     async with open_house(database, valkey_url, data=None, settings=settings) as house:
@@ -104,7 +159,7 @@ async def test_the_redis_door_counts_with_the_others(strict: House) -> None:
                 await client.ping()
     assert (await by_key(strict, UNKNOWN)).status_code == 429
     async with redis.asyncio.Redis(port=strict.resp_port, password=new) as client:
-        with pytest.raises((AuthenticationError, ResponseError)):
+        with pytest.raises(ResponseError, match=r"wait.*again in \d+ s"):
             await client.execute_command("CL.THROTTLE", "k", 1, 2, 3)
 
 

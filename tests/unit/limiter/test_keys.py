@@ -13,6 +13,7 @@ from twelvefold.systems.limiter.rules.keys import (
     encode_bytes,
     encode_key,
 )
+from twelvefold.systems.limiter.service.tally import shown
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=60)
 keys = st.one_of(texts, st.lists(texts, min_size=1, max_size=4).map(tuple))
@@ -74,3 +75,10 @@ def test_forwarded_for_is_read_from_the_right_past_trusted_proxies(
     peer: str, fields: list[str], trusted: int, client: str
 ) -> None:
     assert client_address(peer, fields, trusted) == client
+
+
+def test_a_key_of_parts_is_shown_to_people_part_by_part_and_no_two_look_alike() -> None:
+    assert shown(encode_key("ann")) == "ann"
+    assert shown(encode_key(("shop", "user", "ann"))) == "shop · user · ann"
+    assert shown(encode_key(("4:shop", "ü", "a\nb"))) == "4:shop · ü · a\nb"
+    assert shown(encode_key(("a", "b · c"))) != shown(encode_key(("a", "b", "c")))

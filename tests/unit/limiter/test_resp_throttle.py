@@ -73,3 +73,36 @@ def test_a_reply_rounds_waits_up_and_never_says_zero() -> None:
     assert throttle_reply(Outcome(False, 0, 1, -1), 5).split(b"\r\n")[4] == b":-1"
     for _ in range(2):  # made, then remembered
         assert throttle_reply(Outcome(True, 4, 1, 0), 5) == b"*5\r\n:0\r\n:5\r\n:4\r\n:-1\r\n:1\r\n"
+
+
+@settings(max_examples=500)
+@given(st.tuples(keys, numbers, numbers, numbers), damage, st.integers(0, 3))
+def test_a_read_like_the_last_one_means_what_the_general_parser_reads(
+    words: tuple[bytes, ...], damaged: list[tuple[int, bytes]], cut: int
+) -> None:
+    throttles = Throttles(mode="exact", failure="open")
+    data = encoded(words)
+    throttles.run(DEFAULT_TENANT, data, 0)
+    for place, replacement in damaged:
+        data = data[:place] + replacement + data[place + len(replacement) :]
+    data = data[: len(data) - cut]
+    found = throttles.single(DEFAULT_TENANT, data)
+    if found is not None:
+        reader = hiredis.Reader(notEnoughData=None)
+        reader.feed(data)
+        command = reader.gets()
+        assert reader.gets() is None
+        assert throttles.read(DEFAULT_TENANT, command) == (throttles.single_bound, found, 1)
+
+
+def test_a_read_is_like_the_last_one_of_the_same_tenant_numbers_and_length_only() -> None:
+    throttles = Throttles(mode="local", failure="open")
+    assert throttles.single(DEFAULT_TENANT, b"") is None
+    data = encoded((b"ann", b"1", b"2", b"3"))
+    throttles.run(DEFAULT_TENANT, data, 0)
+    assert throttles.single(DEFAULT_TENANT, encoded((b"bob", b"1", b"2", b"3"))) == b"=bob"
+    assert throttles.single(DEFAULT_TENANT + 1, data) is None  # type: ignore[arg-type] # another tenant
+    for words in ((b"bo", b"1", b"2", b"3"), (b"bob", b"1", b"2", b"4"), (b"bob", b"1", b"2", b"3", b"0")):
+        assert throttles.single(DEFAULT_TENANT, encoded(words)) is None
+    assert throttles.single(DEFAULT_TENANT, data * 2) is None
+    assert throttles.single(DEFAULT_TENANT, data[:-1]) is None

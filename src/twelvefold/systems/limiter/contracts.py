@@ -34,7 +34,8 @@ MAX_HITS = 16
 UNLIMITED_REMAINING = 4_294_967_295
 """What `remaining` says where there is no limit; Envoy's own figure."""
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", max_length=64)]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, max_length=64)]
 Limit = Annotated[int, msgspec.Meta(ge=0, le=MAX_LIMIT)]
 Key = str | tuple[str, ...]
 """Whose limit it is: one text, or its parts; parts never run into each other."""

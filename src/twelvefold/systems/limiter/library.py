@@ -58,7 +58,7 @@ def build_limiter(
     def head_start(bound: Bound) -> LocalLimit | None:
         if home is valkey or not settings.head_start_percent:
             return None
-        return local.limit(bound, parts=100 // settings.head_start_percent, purpose="head start")
+        return local.limit(bound, parts=100 // settings.head_start_percent, purpose=b"head start")
 
     leases = LeaseBook(
         LeaseStore(valkey, holder, call_seconds=answer_seconds), lease_seconds=settings.lease_seconds

@@ -30,7 +30,7 @@ from tests.unit.web.application.things import post_raw, problem_in
         (b'{"name":"a","sizes":null}', 422, "sizes"),
         (b'{"name":"a","inner":{"x":{"name":7}}}', 422, "inner[...].name"),
         (b'{"name":"aaaaaaaaaaa"}', 422, "name"),
-        (b'{"name":"a","colour":"red"}', 422, None),
+        (b'{"name":"a","colour":"red"}', 422, "colour"),
         (b'{"sizes":[]}', 422, "name"),
         (b"[]", 422, None),
         (b"null", 422, None),

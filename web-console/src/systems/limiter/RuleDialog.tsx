@@ -7,7 +7,7 @@ import { fieldError, InlineError, toldByField } from "../../parts/states";
 import { toast } from "../../parts/toasts";
 import { ALGORITHMS, type Algorithm, putRule, type Rule, type StoredRule } from "./api";
 
-const KNOWN = ["rule.limit", "rule.period_seconds", "rule.name", "name", "limit", "burst", "mode"];
+const KNOWN = ["rule.limit", "rule.period_seconds", "rule.name", "rule.mode", "name"];
 const MODES = [
   { value: "exact", title: "Exact, in the shared state" },
   { value: "leased", title: "Leased to nodes" },
@@ -18,6 +18,9 @@ const FAILURES = [
   { value: "closed", title: "Refuse" },
   { value: "local", title: "Count in each process" },
 ];
+
+/** A number, or the text itself where it is none: the server then says so, instead of taking nothing for "no limit". */
+const whole = (text: string): number => (Number.isFinite(Number(text)) ? Number(text) : (text as unknown as number));
 
 interface RuleDialogProps {
   stored: StoredRule | null;
@@ -49,9 +52,13 @@ export function RuleDialog(props: RuleDialogProps): JSX.Element {
     const rule: Partial<Rule> = {
       ...(before ?? {}),
       name: draft.name.trim(),
-      limit: draft.limit.trim() === "" ? null : Number(draft.limit),
-      period_seconds: Number(draft.period),
+      limit: draft.limit.trim() === "" ? null : whole(draft.limit),
+      period_seconds: whole(draft.period),
       algorithm: draft.algorithm,
+      // What the chosen algorithm does not know would have it refused, and has no field here.
+      burst: draft.algorithm === "token_bucket" ? (before?.burst ?? null) : null,
+      calendar: draft.algorithm === "fixed_window" ? (before?.calendar ?? null) : null,
+      zone: draft.algorithm === "fixed_window" ? (before?.zone ?? "UTC") : "UTC",
       mode: draft.mode as Rule["mode"],
       failure: draft.failure as Rule["failure"],
       shadow: draft.shadow,
@@ -68,7 +75,8 @@ export function RuleDialog(props: RuleDialogProps): JSX.Element {
     }
     setBusy(false);
   };
-  const fault = (field: string) => fieldError(error(), `rule.${field}`) ?? fieldError(error(), field);
+  const fault = (field: string) => fieldError(error(), `rule.${field}`);
+  const wholeFault = (field: string, text: string) => fault(field) && (/^\s*\d*\s*$/.test(text) ? fault(field) : "This is no whole number.");
 
   return (
     <Dialog title={before ? `Rule “${before.name}”` : "A new rule"} onClose={props.onClose}>
@@ -79,7 +87,7 @@ export function RuleDialog(props: RuleDialogProps): JSX.Element {
             value={draft.name}
             disabled={Boolean(before)}
             placeholder="api"
-            error={fault("name")}
+            error={fault("name") ?? fieldError(error(), "name")}
             onText={(text) => setDraft("name", text)}
           />
           <SelectField
@@ -97,14 +105,14 @@ export function RuleDialog(props: RuleDialogProps): JSX.Element {
             inputmode="numeric"
             value={draft.limit}
             hint="Empty: no limit. 0: a ban."
-            error={fault("limit")}
+            error={wholeFault("limit", draft.limit)}
             onText={(text) => setDraft("limit", text)}
           />
           <TextField
             label="Every so many seconds"
             inputmode="numeric"
             value={draft.period}
-            error={fault("period_seconds")}
+            error={wholeFault("period_seconds", draft.period)}
             onText={(text) => setDraft("period", text)}
           />
           <SelectField label="Mode" value={draft.mode} options={MODES} error={fault("mode")} onChoose={(value) => setDraft("mode", value as Rule["mode"])} />

@@ -25,14 +25,17 @@ const UNITS: readonly [number, string][] = [
   [1, "second"],
 ];
 
-/** "100 a minute", "10 in 90 seconds". */
+const SHORT: Readonly<Record<string, string>> = { day: "days", hour: "h", minute: "min", second: "s" };
+
+/** "100 a minute", "10 in 90 s", "1M a month". */
 const per = ({ rule }: StoredRule): string => {
   if (rule.limit === null) return "no limit";
   if (rule.algorithm === "concurrency") return `${count(rule.limit)} at once`;
+  if (rule.calendar) return `${count(rule.limit)} ${rule.calendar === "hour" ? "an" : "a"} ${rule.calendar}`;
   const exact = UNITS.find(([seconds]) => seconds === rule.period_seconds);
   if (exact) return `${count(rule.limit)} ${exact[1] === "hour" ? "an" : "a"} ${exact[1]}`;
   const [seconds, unit] = UNITS.find(([each]) => rule.period_seconds % each === 0) ?? [1, "second"];
-  return `${count(rule.limit)} in ${count(rule.period_seconds / seconds)} ${unit}s`;
+  return `${count(rule.limit)} in ${count(rule.period_seconds / seconds)} ${SHORT[unit]}`;
 };
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 
@@ -48,7 +51,7 @@ const COLUMNS: Column<StoredRule>[] = [
       </span>
     ),
   },
-  { id: "limit", title: "Limit", track: "minmax(0, 1fr)", cell: per },
+  { id: "limit", title: "Limit", track: "minmax(104px, 1fr)", cell: per },
   { id: "mode", title: "Mode", track: "88px", wideOnly: true, cell: (stored) => stored.rule.mode },
   { id: "failure", title: "State away", track: "96px", wideOnly: true, cell: (stored) => stored.rule.failure },
   {
@@ -62,7 +65,7 @@ const COLUMNS: Column<StoredRule>[] = [
   {
     id: "state",
     title: "State",
-    track: "96px",
+    track: "80px",
     cell: (stored) => (
       <Badge tone={stored.rule.shadow ? "warn" : stored.rule.limit === 0 ? "bad" : "good"}>
         {stored.rule.shadow ? "Shadow" : stored.rule.limit === 0 ? "Ban" : "Holds"}
@@ -200,8 +203,11 @@ function Decisions(): JSX.Element {
             <For each={offenders()}>
               {(each) => (
                 <li>
-                  <span class="clip">
-                    <span class="strong">{each.key}</span> <span class="quiet">{each.rule}</span>
+                  <span class="clip strong" title={each.key}>
+                    {each.key}
+                  </span>
+                  <span class="clip quiet offender-rule" title={each.rule}>
+                    {each.rule}
                   </span>
                   <b>{count(each.denied)}</b>
                 </li>

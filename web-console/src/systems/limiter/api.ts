@@ -10,6 +10,8 @@ export interface Rule {
   period_seconds: number;
   algorithm: Algorithm;
   burst?: number | null;
+  calendar?: "minute" | "hour" | "day" | "week" | "month" | "year" | null;
+  zone?: string;
   mode: "exact" | "leased" | "local";
   failure: "open" | "closed" | "local";
   action: "deny" | "delay" | "flag";

@@ -47,13 +47,15 @@ class Callers:
     async def verify(self, key: str, client: str = "") -> TenantId | None:
         """The tenant of a key that may check limits; None for any other, or when it cannot be found out.
 
-        None too for a key that is new from an address (`client`) which has guessed too often.
+        Raises `TooManyFailuresError` where an address (`client`) that has guessed too often shows a new key.
         """
         if not key or self._keys is None or len(key) > 256:
             return (self.anonymous or None) if not key else None
         digest = _digest(key)
-        if digest not in self._known and self._guesses is not None and self._guesses.barred(client):
-            return None
+        if digest not in self._known and self._guesses is not None:
+            barred = self._guesses.barred(client)
+            if barred is not None:
+                raise barred
         try:
             async with asyncio.timeout(_VERIFY_SECONDS):
                 principal = await self._keys.principal_of_key(key)
@@ -64,7 +66,9 @@ class Callers:
         if principal is None or not principal.may(SCOPE):
             self._known.pop(digest, None)
             if principal is None and self._guesses is not None:
-                await self._guesses.failed(client)
+                too_many = await self._guesses.failed(client)
+                if too_many is not None:
+                    raise too_many
             return None
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()

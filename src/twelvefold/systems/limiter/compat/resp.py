@@ -19,7 +19,7 @@ from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.limiter.compat.callers import BELIEVED_SECONDS, Callers
 from twelvefold.systems.limiter.compat.resp_commands import HANDLERS, OPEN
 from twelvefold.systems.limiter.compat.resp_throttle import Throttles, throttle_reply
-from twelvefold.systems.limiter.contracts import Decision, Failure, Mode, Outcome
+from twelvefold.systems.limiter.contracts import Decision, Failure, Mode, Outcome, TooManyFailuresError
 from twelvefold.systems.limiter.rules.bound import Bound
 from twelvefold.systems.limiter.service.limiter import Limiter
 
@@ -28,8 +28,12 @@ log = structlog.get_logger("limiter")
 MAX_CONNECTIONS: Final = 10_000
 MAX_PENDING_BYTES: Final = 256 * 1024
 """Of a command that is not complete yet."""
+_MAX_STRANGERS_BYTES: Final = 16 * 1024
+"""The same before an API key was shown: ten thousand strangers hold 160 MB at most."""
 _MAX_WAITING: Final = 20_000
 _IDLE_SECONDS: Final = 600.0
+_LINGER_SECONDS: Final = 1.0
+"""For so long what a client goes on to send is read and thrown away, when it has been told to stop."""
 _TOO_LARGE = re.compile(rb"(?:^|\n)[*$%~>][0-9]{5,}")
 _SCAN_OVERLAP: Final = 12
 
@@ -80,6 +84,7 @@ class RespConnection(asyncio.Protocol):
     def __init__(self, door: RespDoor) -> None:
         self.door = door
         self._limiter = door.limiter
+        self._throttles = door.throttles
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(notEnoughData=_NOT_YET)
         self._transport: Any = None
@@ -165,6 +170,9 @@ class RespConnection(asyncio.Protocol):
             self._hold(data)
             return
         if self.tenant is not None and not self._pending_bytes:
+            if not self._replies and (key := self._throttles.single(self.tenant, data)) is not None:
+                self._answer_single(key)
+                return
             data = self._take_plain(data, self.tenant)
         if data:
             self._parse(data)
@@ -184,9 +192,9 @@ class RespConnection(asyncio.Protocol):
             self._reader.feed(data)
             self._drain()
         except hiredis.ProtocolError as error:
-            self._fail(f"Protocol error: {error}")
+            self._fail(f"Protocol error: {str(error).removeprefix('Protocol error, ')}")
             return
-        if self._pending_bytes > MAX_PENDING_BYTES:
+        if self._pending_bytes > (_MAX_STRANGERS_BYTES if self.tenant is None else MAX_PENDING_BYTES):
             self._fail("a command is larger than this server takes")
 
     def _hold(self, data: bytes) -> None:
@@ -201,11 +209,8 @@ class RespConnection(asyncio.Protocol):
             if command is _NOT_YET:
                 return
             self._pending_bytes = 0
-            if type(command) is not list or not command or set(map(type, command)) != _TEXTS:
-                # hiredis reads inline commands as errors; only arrays of texts are commands here.
-                self._fail("Protocol error: a command is an array of texts")
+            if not self._dispatch(command):
                 return
-            self._dispatch(command)
             if self._verifying is not None:
                 rest = []
                 while (more := gets()) is not _NOT_YET:
@@ -213,11 +218,16 @@ class RespConnection(asyncio.Protocol):
                 self._after = rest
                 return
 
-    def _dispatch(self, command: Sequence[bytes]) -> None:
+    def _dispatch(self, command: Any) -> bool:
+        """Do what was read, whatever it is. False: it is no command, and the connection ends."""
+        if type(command) is not list or not command or set(map(type, command)) != _TEXTS:
+            # hiredis reads inline commands as errors; only arrays of texts are commands here.
+            self._fail("Protocol error: a command is an array of texts")
+            return False
         verb = command[0].upper()
         if verb == b"CL.THROTTLE":
             self._throttle(command)
-            return
+            return True
         handler = HANDLERS.get(verb)
         if handler is None:
             name = verb[:64].decode("ascii", "replace").replace("\r", " ").replace("\n", " ")
@@ -226,12 +236,13 @@ class RespConnection(asyncio.Protocol):
             self.say(_NEED_AUTH)
         else:
             handler(self, command)
+        return True
 
     def _throttle(self, command: Sequence[bytes]) -> None:
         if self.tenant is None:
             self.say(_NEED_AUTH)
             return
-        asked = self.door.throttles.read(self.tenant, command)
+        asked = self._throttles.read(self.tenant, command)
         if type(asked) is bytes:
             self.say(asked)
         else:
@@ -246,10 +257,22 @@ class RespConnection(asyncio.Protocol):
         else:
             self._replies.append(throttle_reply(outcome, reply.limit))
 
+    def _answer_single(self, key: bytes) -> None:
+        """Nothing waits before it, so what is known at once is written at once."""
+        bound = self._throttles.single_bound
+        assert bound is not None
+        limit = bound.plan.capacity if bound.plan is not None else 0
+        if self._throttles.mode == "local":
+            self._transport.write(throttle_reply(self._limiter.ask_local(bound, key), limit))
+            return
+        self._ask(bound, key, 1)
+        if not self._awaited:
+            self._flush()
+
     def _take_plain(self, data: bytes, tenant: TenantId) -> bytes:
         """Ask the plain commands that `data` begins with; gives the rest."""
         at, end = 0, len(data)
-        throttles = self.door.throttles
+        throttles = self._throttles
         while at < end and (run := throttles.run(tenant, data, at)) is not None:
             bound, keys, at = run
             if throttles.mode == "local":
@@ -307,10 +330,15 @@ class RespConnection(asyncio.Protocol):
     def _fail(self, message: str) -> None:
         """The stream cannot be read on: say why, after what is ready, and close."""
         self._flush()
-        if not self._closing:
-            self._closing = True
-            self._transport.write(f"-ERR {message}\r\n".encode())
-            self._transport.close()
+        if self._closing:
+            return
+        self._closing = True
+        self._transport.write(f"-ERR {message}\r\n".encode())
+        # Closed with bytes unread, TCP resets, and a client that is still sending would not see why.
+        self._transport.write_eof()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(_LINGER_SECONDS, self._transport.close)
 
     # -- who it is ------------------------------------------------------------------------------
 
@@ -333,7 +361,12 @@ class RespConnection(asyncio.Protocol):
         self._verifying = self._loop.create_task(self._ask_who(secret, then))
 
     async def _ask_who(self, secret: str, then: bytes | None) -> None:
-        tenant = await self.door.callers.verify(secret, self._peer)
+        tenant, refusal = None, _WRONG_KEY
+        try:
+            tenant = await self.door.callers.verify(secret, self._peer)
+        except TooManyFailuresError as error:
+            wait = math.ceil(error.retry_after_seconds or 1)
+            refusal = f"-ERR {error.message} (again in {wait} s)\r\n".encode()
         self._verifying = None
         if self._closing:
             return
@@ -344,7 +377,7 @@ class RespConnection(asyncio.Protocol):
                 math.inf,
             )
             if then is not None:
-                self.say(_WRONG_KEY)
+                self.say(refusal)
         else:
             self._admit(secret, tenant)
             if then is not None:
@@ -352,10 +385,8 @@ class RespConnection(asyncio.Protocol):
         after, self._after = self._after, []
         held, self._held = self._held, []
         for command in after:
-            if type(command) is not list or not command or set(map(type, command)) != {bytes}:
-                self._fail("Protocol error: a command is an array of texts")
+            if not self._dispatch(command):
                 return
-            self._dispatch(command)
         for data in held:
             self.data_received(data)
         if not self._paused and not self._closing and self._verifying is None:

@@ -46,8 +46,12 @@ def _hello(client: Client, command: Sequence[bytes]) -> None:
     body = b"".join(b"$%d\r\n%b\r\n" % (len(field), field) for field in fields)
     greeting = head + body + b"$5\r\nproto\r\n:%b\r\n$7\r\nmodules\r\n*0\r\n" % version
     words = [word.upper() for word in command[2:]]
-    if b"AUTH" in words and words.index(b"AUTH") + 4 < len(command) + 1:
-        client.login(command[2 + words.index(b"AUTH") + 2], greeting)
+    if b"AUTH" in words:
+        place = 2 + words.index(b"AUTH") + 2
+        if place >= len(command):
+            client.say(b"-ERR HELLO protocol AUTH username api_key\r\n")
+        else:
+            client.login(command[place], greeting)
     elif client.tenant is None:
         client.say(b"-NOAUTH HELLO must be called with the client already authenticated\r\n")
     else:

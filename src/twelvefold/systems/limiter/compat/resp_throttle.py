@@ -27,7 +27,12 @@ from twelvefold.systems.limiter.rules.keys import LONGEST_PLAIN, encode_bytes
 _SECOND_US: Final = 1_000_000
 _MAX_MEMO: Final = 8192
 _USAGE: Final = b"-ERR CL.THROTTLE key max_burst count_per_period period [quantity]\r\n"
-_NOT_NUMBERS: Final = b"-ERR max_burst, count, period and quantity are whole numbers in range\r\n"
+_RANGES: Final = (
+    ("max_burst", 0, MAX_LIMIT - 1),
+    ("count_per_period", 1, MAX_LIMIT),
+    ("period", 1, MAX_PERIOD_SECONDS),
+    ("quantity", 0, MAX_LIMIT),
+)
 
 HEAD: Final = b"*5\r\n$11\r\nCL.THROTTLE\r\n$"
 _HEAD_SIZE: Final = len(HEAD)
@@ -49,6 +54,8 @@ class Throttles:
         self._bounds: dict[tuple[TenantId, bytes, bytes, bytes], Bound] = {}
         self._tails: dict[tuple[TenantId, bytes], Bound] = {}
         self._last: tuple[TenantId, bytes, Bound | None] = (TenantId(0), b"", None)
+        self._shape: tuple[TenantId, bytes, bytes, int, int, int] = (TenantId(0), b"", b"", 0, 0, -1)
+        self.single_bound: Bound | None = None
 
     def read(self, tenant: TenantId, command: Sequence[bytes]) -> tuple[Bound, bytes, int] | bytes:
         """Rule, encoded key and cost of a whole command; or what is wrong with it, as a reply."""
@@ -58,7 +65,7 @@ class Throttles:
         bound = self.bound(tenant, command[2], command[3], command[4])
         cost = 1 if count == 5 else _whole(command[5])
         if bound is None or cost < 0 or cost > MAX_LIMIT:
-            return _NOT_NUMBERS
+            return _refused(command[2:])
         try:
             return bound, encode_bytes(command[1]), cost
         except TwelvefoldError as error:
@@ -84,7 +91,23 @@ class Throttles:
                 known, tail, bound = self._last
             keys.append(b"=" + data[cut + 2 : behind])
             at = behind + len(tail)
-        return (bound, keys, at) if keys and bound is not None else None
+        if not keys or bound is None:
+            return None
+        if len(keys) == 1 and at == len(data):
+            self._shape = (tenant, data[:cut] + b"\r\n", tail, cut + 2, behind, at)
+            self.single_bound = bound
+        return bound, keys, at
+
+    def single(self, tenant: TenantId, data: bytes) -> bytes | None:
+        """The key, where a read is one plain command like the last one that `run` took alone, and nothing else.
+
+        Like it means: of the same numbers, with a key as long; so its bytes differ in nothing but the key. It is
+        what a client sends that waits for each answer, and its rule is `single_bound`.
+        """
+        known, head, tail, start, end, size = self._shape
+        if len(data) == size and known == tenant and data.startswith(head) and data.endswith(tail):
+            return b"=" + data[start:end]
+        return None
 
     def _learn(self, tenant: TenantId, data: bytes, at: int) -> bool:
         """Read the numbers behind a key; False where they are not all there, or not plain, or no rule's."""
@@ -161,6 +184,14 @@ def throttle_reply(outcome: Outcome | Decision, limit: int) -> bytes:
         wait,
         math.ceil(outcome.reset_seconds),
     )
+
+
+def _refused(given: Sequence[bytes]) -> bytes:
+    """Which of a command's numbers cannot be, and what can."""
+    for text, (name, least, most) in zip(given, _RANGES, strict=False):
+        if not least <= _whole(text) <= most:
+            return f"-ERR {name} is a whole number from {least} to {most}\r\n".encode()
+    return b"-ERR a bucket fills within ten years: take a smaller max_burst or a larger count_per_period\r\n"
 
 
 def _whole(text: bytes) -> int:

@@ -2,9 +2,12 @@
 
 import msgspec
 
-from twelvefold.systems.limiter.contracts import Hit, HitRefusedError, Verdict
+from twelvefold.kernel.errors import TwelvefoldError
+from twelvefold.kernel.tenancy import TenantId
+from twelvefold.systems.limiter.contracts import Hit, HitRefusedError, RuleRefusedError, Verdict
 from twelvefold.systems.limiter.routes.forms import CheckRequest, DecisionView, VerdictView
 from twelvefold.systems.limiter.rules.headers import Reset, header_fields
+from twelvefold.systems.limiter.service.limiter import Asked, Limiter
 
 _encode = msgspec.json.Encoder().encode
 
@@ -22,6 +25,18 @@ def single_hits(data: CheckRequest) -> tuple[Hit, ...]:
             hint='{"rule": …, "key": …}',
         )
     return (Hit(data.rule, data.key, data.cost),)
+
+
+def resolved(limiter: Limiter, tenant: TenantId, hit: Hit, place: str) -> list[Asked]:
+    """What one check asks. Raises as `Limiter.resolve` does, naming where in the body the fault stands."""
+    try:
+        return limiter.resolve(tenant, (hit,))
+    except RuleRefusedError as error:
+        error.field = f"{place}rule.{error.field}"
+        raise
+    except TwelvefoldError as error:
+        error.field = f"{place}{error.field}"
+        raise
 
 
 def check_body(verdict: Verdict, *, several: bool, reset: Reset) -> tuple[bytes, tuple[tuple[str, str], ...]]:

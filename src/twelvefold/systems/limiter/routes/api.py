@@ -1,6 +1,7 @@
 """`/v1/limiter`: checks, rules, tiers, Envoy domains, counts, replay."""
 
 import asyncio
+import re
 from typing import Annotated, Any
 
 import msgspec
@@ -8,9 +9,9 @@ from litestar import Request, Response, Router, delete, get, post, put
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from twelvefold.kernel.clock import Clock
-from twelvefold.kernel.errors import InvalidInputError
-from twelvefold.systems.limiter.contracts import HitRefusedError, Rule, RuleRefusedError, Tier
-from twelvefold.systems.limiter.routes.answers import check_body, single_hits
+from twelvefold.kernel.errors import InvalidInputError, TwelvefoldError
+from twelvefold.systems.limiter.contracts import NAME_PATTERN, HitRefusedError, Rule, RuleRefusedError, Tier
+from twelvefold.systems.limiter.routes.answers import check_body, resolved, single_hits
 from twelvefold.systems.limiter.routes.forms import (
     CheckRequest,
     DecisionView,
@@ -39,6 +40,7 @@ from twelvefold.systems.limiter.service.rules import RuleService
 from twelvefold.systems.limiter.store.traffic import STEP_SECONDS, TrafficStore
 from twelvefold.web.access.rules import PLATFORM_ADMIN
 from twelvefold.web.guard import principal_of, requires
+from twelvefold.web.problem import field_in
 
 Ask = Request[Any, Any, Any]
 RuleName = Annotated[str, PathParameter(description="The rule's name.", max_length=64)]
@@ -55,15 +57,23 @@ def check_routes(limiter: Limiter, reset: Reset) -> list[Any]:
         if data.batch is not None:
             if data.rule is not None or data.checks is not None:
                 raise HitRefusedError("send rule and key, or checks, or batch", field="batch")
-            hits = [each.to_contract() for each in data.batch]
-            decisions = await asyncio.gather(
-                *(limiter.check_all((hit,), tenant=tenant) for hit in hits), return_exceptions=False
-            )
+            # All are understood before any is asked: a batch with a fault takes nothing.
+            asked = [
+                resolved(limiter, tenant, each.to_contract(), f"batch[{at}].")
+                for at, each in enumerate(data.batch)
+            ]
+            decisions = await asyncio.gather(*(limiter.verdict(tenant, each) for each in asked))
             body = msgspec.json.encode(
                 {"results": [DecisionView.of(verdict.binding) for verdict in decisions]}
             )
             return Response(body, media_type="application/json")
-        verdict = await limiter.check_all(single_hits(data), tenant=tenant)
+        hits = single_hits(data)
+        try:
+            verdict = await limiter.check_all(hits, tenant=tenant)
+        except TwelvefoldError:
+            for at, hit in enumerate(hits):  # which one it is
+                resolved(limiter, tenant, hit, f"checks[{at}]." if data.checks is not None else "")
+            raise
         body, fields = check_body(verdict, several=data.checks is not None, reset=reset)
         return Response(body, media_type="application/json", headers=dict(fields))
 
@@ -105,17 +115,27 @@ def rule_routes(limiter: Limiter, rules: RuleService) -> list[Any]:
     async def put_rule(request: Ask, name: RuleName, data: JSONBody[RulePut]) -> RuleView:
         if data.rule.get("name", name) != name:
             raise RuleRefusedError("the rule's name is the one in the address", field="rule.name")
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise RuleRefusedError(
+                "a name is letters, digits, '.', '_' and '-', at most 64, and begins with a letter or a digit",
+                field="rule.name",
+            )
         try:
             rule = msgspec.convert({**data.rule, "name": name}, Rule)
         except msgspec.ValidationError as error:
             text, _, path = str(error).partition(" - at `$.")
-            raise RuleRefusedError(text, field=f"rule.{path.rstrip('`')}" if path else "rule") from error
+            inside = path.rstrip("`") or field_in(str(error))
+            raise RuleRefusedError(text, field=f"rule.{inside}" if inside else "rule") from error
         version = None
         if data.version is not None:
-            if not data.version.isdecimal():
+            if not (data.version.isascii() and data.version.isdecimal()):
                 raise InvalidInputError("a version is a number, as text", field="version")
             version = int(data.version[:18])
-        return RuleView.of(await rules.put(principal_of(request).tenant_id, rule, version))
+        try:
+            return RuleView.of(await rules.put(principal_of(request).tenant_id, rule, version))
+        except RuleRefusedError as error:
+            error.field = f"rule.{error.field}"
+            raise
 
     @delete("/rules/{name:str}", guards=write, summary="End a rule")
     async def delete_rule(request: Ask, name: RuleName) -> None:
@@ -209,6 +229,12 @@ def traffic_routes(traffic: TrafficStore, clock: Clock) -> list[Any]:
             found = await traffic.recording(
                 principal_of(request).tenant_id, str(data.recorded)[:64], max_events=MAX_EVENTS
             )
+            if not found:
+                raise InvalidInputError(
+                    f"nothing of '{str(data.recorded)[:64]}' has been recorded lately",
+                    field="recorded",
+                    hint='give the rule "record": true, and wait for traffic',
+                )
             events = [Event(at_ms=at_us / 1000, key=key, cost=cost) for at_us, key, cost, _ in found]
         results = [await asyncio.to_thread(replay, rule, events) for rule in data.rules]
         return ReplayView(len(events), results)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from litestar import Request, Response, get
 from litestar.params import QueryParameter
 
-from twelvefold.systems.limiter.contracts import Hit, HitRefusedError, Source
+from twelvefold.systems.limiter.contracts import MAX_HITS, Hit, HitRefusedError, Source
 from twelvefold.systems.limiter.rules.headers import Reset, header_fields
 from twelvefold.systems.limiter.rules.keys import client_address, client_network
 from twelvefold.systems.limiter.service.decisions import refusal
@@ -48,8 +48,8 @@ def auth_route(limiter: Limiter, *, reset: Reset, ipv6_prefix: int) -> Any:
         names = [name for name in rule.split(",") if name]
         facts = forwarded_facts(request.headers, tenant, ipv6_prefix)
         hits = [Hit(name, key_by(limiter.book.bound(tenant, name).rule.by, facts), cost) for name in names]
-        if not hits:
-            raise HitRefusedError("name the rule to go by", field="rule")
+        if not 0 < len(hits) <= MAX_HITS:
+            raise HitRefusedError(f"name the rule to go by, or up to {MAX_HITS} of them", field="rule")
         verdict = await limiter.check_all(hits, tenant=tenant)
         fields = dict(header_fields(verdict.binding, verdict.decisions, reset=reset))
         if verdict.allowed:

@@ -103,12 +103,31 @@ class EnvoyDomain:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without anchors, so that a small text cannot grow into a large tree."""
+    """YAML without anchors, so that a small text cannot grow into a large tree; a date is a text, as in Go."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise RuleRefusedError("aliases (*name) are not read here", field="source")
         return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - its signature
+        """Of two limits for one thing the last would win unseen, so a key stands once."""
+        names: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in names:
+                    raise RuleRefusedError(
+                        f"line {key.start_mark.line + 1}: '{key.value[:64]}' stands there twice",
+                        field="source",
+                    )
+                names.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def compile_domain(source: str) -> EnvoyDomain:
@@ -123,6 +142,9 @@ def compile_domain(source: str) -> EnvoyDomain:
         ) from error
     except RecursionError as error:
         raise RuleRefusedError("the YAML is nested too deeply", field="source") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # What PyYAML raises for a value that is not of its tag (`!!int x`).
+        raise RuleRefusedError(f"a value is not what its tag says: {error}", field="source") from error
     tree = _mapping(tree, "the file", _TOP)
     domain = tree.get("domain")
     if not isinstance(domain, str) or not 0 < len(domain) <= 128:
@@ -186,10 +208,10 @@ def _read_limit(
 ) -> EnvoyLimit:
     limit = _mapping(given, _at(path), _LIMIT)
     name = str(limit.get("name") or "")
-    replaces = tuple(
-        str(_mapping(entry, _at(path), frozenset({"name"})).get("name"))
-        for entry in limit.get("replaces") or ()
-    )
+    others = limit.get("replaces") or ()
+    if not isinstance(others, list | tuple):
+        raise _fault(_at(path), "replaces is a list of names")
+    replaces = tuple(str(_mapping(entry, _at(path), frozenset({"name"})).get("name")) for entry in others)
     if name and name in replaces:
         raise _fault(_at(path), "a limit does not replace itself")
     if "rule" in limit:
@@ -207,6 +229,8 @@ def _read_limit(
     if isinstance(multiplier, bool) or not isinstance(multiplier, int) or multiplier < 1:
         raise _fault(_at(path), "unit_multiplier is a whole number from 1")
     algorithm = _choice(limit.get("algorithm"), Algorithm, "fixed_window", path)
+    if algorithm == "concurrency":
+        raise _fault(_at(path), "Envoy does not say when a request has ended, so places cannot be limited")
     calendar = (
         unit
         if algorithm == "fixed_window" and unit in ("week", "month", "year") and multiplier == 1

@@ -40,8 +40,8 @@ class Slot:
     """One key's slice here. Times in the loop's seconds."""
 
     __slots__ = (
-        "bound", "debt", "deny_from", "deny_need", "deny_until", "fence", "granted", "key", "left", "rate", "refilling",
-        "remaining", "reset_at", "retry_at", "since", "start", "until", "used", "waiters",
+        "bound", "debt", "deny_from", "deny_need", "deny_until", "fence", "granted", "key", "left", "low", "rate",
+        "refilling", "remaining", "reset_at", "retry_at", "since", "start", "until", "used", "waiters",
     )  # fmt: skip
 
     def __init__(self, bound: Bound, key: bytes, now: float, start: LocalLimit | None) -> None:
@@ -53,6 +53,7 @@ class Slot:
         self.until = self.deny_until = self.deny_from = self.reset_at = self.retry_at = 0.0
         self.since = now
         self.rate = 0.0
+        self.low = 0.0
         self.refilling = False
         self.waiters: list[tuple[int, Waiter]] = []
 
@@ -88,9 +89,12 @@ class LeaseBook:
         if slot.left >= need and now < slot.until:
             slot.left -= cost
             slot.used += cost
-            if slot.left < slot.granted * _LOW and not slot.refilling:
+            left = slot.left
+            if left < slot.low and not slot.refilling:
                 self._refill(slot, 0)
-            return Outcome(True, slot.remaining + slot.left, _until(slot.reset_at, now), 0)
+            # `_until`, written out: every decision of a leased rule comes here.
+            reset_us = int((slot.reset_at - now) * US) + 1
+            return Outcome(True, slot.remaining + left, max(0, reset_us), 0)
         if now < slot.deny_until and need >= slot.deny_need:
             retry = -1 if slot.retry_at < 0 else max(1, _until(slot.retry_at, now))
             return Outcome(False, slot.left, _until(slot.reset_at, now), retry)
@@ -125,6 +129,7 @@ class LeaseBook:
         slot = self._slots.get(bound.prefix + key)
         if slot is not None:
             slot.left = slot.granted = slot.debt = 0
+            slot.low = 0.0
             slot.until = slot.deny_until = 0.0
 
     async def held_by_all(self, bound: Bound, key: bytes) -> dict[str, int]:
@@ -209,6 +214,7 @@ class LeaseBook:
         # What was kept went on being used meanwhile; a lease that had run out at the server is void.
         slot.left = (slot.left if grant.kept else 0) + grant.granted
         slot.granted = grant.granted + grant.kept
+        slot.low = slot.granted * _LOW
         slot.fence = grant.fence
         slot.until = asked_at + grant.ttl_us / US * _MARGIN
         slot.remaining, slot.reset_at = grant.remaining, asked_at + grant.reset_us / US

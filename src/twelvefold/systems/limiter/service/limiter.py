@@ -97,7 +97,10 @@ class Limiter:
 
     async def check_all(self, hits: Sequence[Hit], *, tenant: TenantId = DEFAULT_TENANT) -> Verdict:
         """Ask several rules at once: all are debited, or none when one refuses. Raises like `check`."""
-        asked = self.resolve(tenant, hits)
+        return await self.verdict(tenant, self.resolve(tenant, hits))
+
+    async def verdict(self, tenant: TenantId, asked: Sequence[Asked]) -> Verdict:
+        """As `ask`, for people who await."""
         future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         verdict = self.ask(tenant, asked, lambda made: None if future.done() else future.set_result(made))
         return await future if verdict is None else verdict
@@ -193,6 +196,16 @@ class Limiter:
         """Leave a place; one that has ended is no error."""
         await self._places.call("free", rule, key, permit_id, tenant)
 
+    def figures(self) -> dict[str, Callable[[], float]]:
+        """What a process tells of itself to those who watch it; `_total` counts from its start."""
+        return {
+            "limiter_allowed_total": lambda: self.tally.decided - self.tally.refused,
+            "limiter_refused_total": lambda: self.tally.refused,
+            "limiter_degraded_total": lambda: self.tally.degraded,
+            "limiter_state_healthy": lambda: self._shared.healthy,
+            "limiter_leased_units": lambda: self._leases.outstanding + self._home.outstanding,
+        }
+
     # -- for doors ------------------------------------------------------------------------------
 
     def resolve(self, tenant: TenantId, hits: Sequence[Hit], *, concurrency: bool = False) -> list[Asked]:
@@ -239,9 +252,7 @@ class Limiter:
         """
         mode = bound.rule.mode
         if mode == "local":
-            outcome = self._local.ask(bound, key, cost)
-            self.count(bound, key, cost, outcome, 0)
-            return outcome
+            return self.ask_local(bound, key, cost)
         if mode == "leased":
             return self.decide_here(bound, key, cost, done)
         known = self._denied.get(bound, key, cost)
@@ -254,6 +265,15 @@ class Limiter:
         except (EngineUnavailableError, OverloadedError) as error:
             return self.degrade(bound, key, cost, error)
         return None
+
+    def ask_local(self, bound: Bound, key: bytes, cost: int = 1) -> Outcome:
+        """Ask a local rule, and count what it says."""
+        outcome = self._local.limit(bound).ask(key, cost)
+        if outcome.allowed and not bound.rule.record:
+            self.tally.admit(bound, 1)
+        else:
+            self.count(bound, key, cost, outcome, 0)
+        return outcome
 
     def ask_here(self, bound: Bound, keys: Sequence[bytes]) -> list[Outcome]:
         """One unit of a local rule for each key, in order: for the Redis door's pipelines."""
@@ -333,6 +353,7 @@ class Limiter:
         if bound.rule.failure == "local":
             outcome = self._local.ask(bound, key, cost, fallback=True)
         decision = degraded(bound, outcome, time.time_ns() // 1000, random.random())  # noqa: S311 - spreads retries
+        self.tally.degraded += 1
         self.tally.count(bound, shown(key), cost, 0, refused=not decision.allowed)
         return decision
 
@@ -346,7 +367,7 @@ class Limiter:
         book = self._home if bound.rule.reach == "home" else self._leases
         if not book.give(bound, key, cost) and bound.rule.reach == "site":
             try:
-                self._shared.ask(bound.tenant, ((bound, key, -cost),), _ignore_answer, _ignore_fault)
+                self._shared.ask(bound.tenant, ((bound, key, -cost),), lambda *_: None, lambda _: None)
             except (EngineUnavailableError, OverloadedError) as error:
                 log.info("limiter.refund.lost", rule=bound.name, reason=error.message)
 
@@ -372,11 +393,3 @@ class Limiter:
         except EngineUnavailableError as error:
             raise StateUnavailableError("limiter", error.message) from error
         await future
-
-
-def _ignore_answer(_now: int, _numbers: Sequence[int], _at: int) -> None:
-    return None
-
-
-def _ignore_fault(_error: Exception) -> None:
-    return None

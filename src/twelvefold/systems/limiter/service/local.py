@@ -107,6 +107,9 @@ class _Bucket(LocalLimit):
     def __init__(self, bound: Bound, plan: Plan, max_keys: int, clock_ns: Clock) -> None:
         super().__init__(bound, plan, max_keys, clock_ns)
         self._states: dict[bytes, int] = {}
+        self._interval = plan.interval if plan.limit else 0
+        self._tolerance = plan.tolerance
+        self._ticks_a_us = plan.scale * _US_NS
         self.hit = _never
         if plan.limit:
             self.hit = self._make_hit_whole() if plan.scale == 1 else self._make_hit()
@@ -173,22 +176,22 @@ class _Bucket(LocalLimit):
 
     def ask(self, key: bytes, cost: int = 1) -> Outcome:
         """See `LocalLimit.ask`; `rules.algorithms` written out, as every decision of a local rule comes here."""
-        plan, states = self.plan, self._states
-        if cost != 1 or not plan.limit:
+        states, interval = self._states, self._interval
+        if cost != 1 or not interval:
             return super().ask(key, cost)
-        now = self._clock() * plan.scale
+        now = self._clock() * self.plan.scale
         full_at = states.get(key, 0)
         if not full_at and len(states) >= self._max_keys:
             return super().ask(key, cost)
         ahead = full_at - now if full_at > now else 0
-        wanted = ahead + plan.interval
-        spare = plan.tolerance - wanted
-        ticks_a_us = plan.scale * _US_NS
+        wanted = ahead + interval
+        spare = self._tolerance - wanted
+        ticks_a_us = self._ticks_a_us
         if spare >= 0:
             states[key] = now + wanted
-            return Outcome(True, spare // plan.interval, -(-wanted // ticks_a_us), 0)
+            return Outcome(True, spare // interval, -(-wanted // ticks_a_us), 0)
         return Outcome(
-            False, (plan.tolerance - ahead) // plan.interval, -(-ahead // ticks_a_us), -(spare // ticks_a_us)
+            False, (self._tolerance - ahead) // interval, -(-ahead // ticks_a_us), -(spare // ticks_a_us)
         )
 
     def _room_for(self, key: bytes, now_ticks: int) -> bytes:

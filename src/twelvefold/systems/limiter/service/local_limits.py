@@ -22,11 +22,12 @@ class LocalLimits:
     def __init__(self, *, max_keys: int, fallback_parts: int) -> None:
         self._max_keys = max_keys
         self._fallback_parts = max(1, fallback_parts)
-        self._limits: dict[tuple[bytes, str], LocalLimit] = {}
+        self._limits: dict[bytes, LocalLimit] = {}
+        """By the rule's prefix, which is of one length for a tenant's rules, and the purpose behind it."""
 
-    def limit(self, bound: Bound, *, parts: int = 1, purpose: str = "") -> LocalLimit:
+    def limit(self, bound: Bound, *, parts: int = 1, purpose: bytes = b"") -> LocalLimit:
         """The state of a rule, or of one of `parts` parts of it, for one purpose."""
-        name = (bound.prefix, purpose)
+        name = bound.prefix + purpose if purpose else bound.prefix
         known = self._limits.get(name)
         if known is None:
             if len(self._limits) >= MAX_RULES:
@@ -40,7 +41,7 @@ class LocalLimits:
     def ask(self, bound: Bound, key: bytes, cost: int, *, fallback: bool = False) -> Outcome:
         """Take here, or look with cost 0."""
         if fallback:
-            return self.limit(bound, parts=self._fallback_parts, purpose="fallback").ask(key, cost)
+            return self.limit(bound, parts=self._fallback_parts, purpose=b"fallback").ask(key, cost)
         return self.limit(bound).ask(key, cost)
 
     def give(self, bound: Bound, key: bytes, cost: int) -> None:
@@ -49,6 +50,6 @@ class LocalLimits:
 
     def forget(self, bound: Bound, key: bytes) -> None:
         """Reset a key everywhere here."""
-        for (prefix, _), limit in self._limits.items():
-            if prefix == bound.prefix:
+        for name, limit in self._limits.items():
+            if name.startswith(bound.prefix):
                 limit.forget(key)

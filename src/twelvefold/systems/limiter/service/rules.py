@@ -14,6 +14,7 @@ from twelvefold.systems.limiter.contracts import (
     Rule,
     RuleConflictError,
     RuleNotFoundError,
+    RuleRefusedError,
     StoredRule,
     Tier,
 )
@@ -44,6 +45,9 @@ DEFAULT_TIERS: Final = {
     ),
     "enterprise": Tier(name="enterprise", rules=()),
 }
+
+
+_METHODS: Final = ("*", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class Gateway:
@@ -124,16 +128,22 @@ class RuleService:
 
     async def put_tier(self, tier: Tier) -> None:
         """Replace what a tier may do. Raises `RuleRefusedError`."""
-        for rule in tier.rules:
-            Bound(TenantId(0), rule)
+        if tier.name not in DEFAULT_TIERS:
+            raise RuleRefusedError(
+                f"no API key has the tier '{tier.name}'",
+                field="name",
+                hint=f"one of {', '.join(DEFAULT_TIERS)}",
+            )
+        for number, rule in enumerate(tier.rules):
+            _check_for_gateway(rule, f"rules[{number}]")
         await self._store.put_tier(tier, self._clock.now_ms())
         self.gateway.tiers[tier.name] = tier
         self._changed()
 
     async def put_endpoints(self, endpoints: Sequence[EndpointRule]) -> None:
         """Replace the limits for parts of the API. Raises `RuleRefusedError`."""
-        for each in endpoints:
-            Bound(TenantId(0), each.rule)
+        for number, each in enumerate(endpoints):
+            _check_endpoint(each, f"items[{number}]")
         await self._store.put_endpoints(endpoints, self._clock.now_ms())
         self.gateway.endpoints = tuple(endpoints)
         self._changed()
@@ -222,3 +232,37 @@ class RuleService:
     def _changed(self) -> None:
         for listener in self.on_change:
             listener()
+
+
+def _check_for_gateway(rule: Rule, place: str) -> None:
+    """A rule that could never be asked would stand in everybody's way. Raises `RuleRefusedError`."""
+    if rule.algorithm == "concurrency":
+        raise RuleRefusedError(
+            "the gateway counts requests, not how many are at work",
+            field=f"{place}.algorithm",
+            hint="take one of the other algorithms",
+        )
+    try:
+        Bound(TenantId(0), rule)
+    except RuleRefusedError as error:
+        error.field = f"{place}.{error.field}"
+        raise
+
+
+def _check_endpoint(endpoint: EndpointRule, place: str) -> None:
+    """One that fits no request would limit nothing, unseen. Raises `RuleRefusedError`."""
+    if endpoint.method not in _METHODS:
+        raise RuleRefusedError(
+            f"'{endpoint.method}' is no method of the API",
+            field=f"{place}.method",
+            hint="one of " + ", ".join(_METHODS),
+        )
+    path = endpoint.path.removesuffix("*")
+    covers_all = path != endpoint.path and "/v1/".startswith(path)
+    if "*" in path or not (covers_all or path.startswith("/v1/")):
+        raise RuleRefusedError(
+            "a path begins with /v1/, and has a * at its end or nowhere",
+            field=f"{place}.path",
+            hint="/v1/links*",
+        )
+    _check_for_gateway(endpoint.rule, f"{place}.rule")

@@ -25,7 +25,8 @@ class Tally:
         self.counts: Counts = {}
         self.denied: dict[tuple[TenantId, str, str], int] = {}
         self.recorded: dict[tuple[TenantId, str], list[tuple[int, str, int, bool]]] = {}
-        self.decided = 0
+        self.decided = self.refused = self.degraded = 0
+        """Since the start of the process; of `degraded` ones a failure policy decided."""
 
     def count(self, bound: Bound, shown_key: str, cost: int, now_us: int, *, refused: bool) -> None:
         """One decision of one rule."""
@@ -36,6 +37,7 @@ class Tally:
             entry = self.counts[name] = [0, 0]
         if refused:
             entry[1] += 1
+            self.refused += 1
             who = (bound.tenant, bound.name, shown_key)
             self.denied[who] = self.denied.get(who, 0) + 1
             if len(self.denied) > MAX_KEYS:
@@ -73,5 +75,13 @@ class Tally:
 
 
 def shown(key: bytes) -> str:
-    """A key for people: what was encoded, without its mark."""
-    return key[1:].decode("utf-8", "replace")
+    """A key for people: what was encoded, without its mark; parts with a dot between (`shop · user · ann`)."""
+    if not key.startswith(b"+"):
+        return key[1:].decode("utf-8", "replace")
+    parts: list[str] = []
+    rest = key[1:]
+    while rest:
+        size, _, rest = rest.partition(b":")
+        part, rest = rest[: int(size)], rest[int(size) :]
+        parts.append(part.decode("utf-8", "replace").replace("·", "··"))
+    return " · ".join(parts)

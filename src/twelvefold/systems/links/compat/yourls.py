@@ -7,6 +7,7 @@ key's own. Statuses and messages follow YOURLS 1.9, since clients read them.
 
 import hashlib
 import hmac
+import math
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -27,7 +28,8 @@ from twelvefold.systems.links.contracts import (
 from twelvefold.systems.links.service import Links
 from twelvefold.systems.links.service.signatures import Signatures
 from twelvefold.systems.links.service.stats import ClickStats
-from twelvefold.web.guard import Verifier, require
+from twelvefold.web.guard import Gate, Guard, Verifier, require
+from twelvefold.web.proxies import client_of
 
 VERSION = "1.9.2"
 """Of the API that is spoken here."""
@@ -47,14 +49,33 @@ class YourlsFailure(Exception):  # noqa: N818 - an outcome of this protocol, no 
 
 
 class YourlsApi:
-    """An ASGI app for `/yourls-api.php`."""
+    """An ASGI app for `/yourls-api.php`.
+
+    Args:
+        verifier: who holds a key.
+        guard: believes for a second what the verifier said.
+        gate: counts guesses, with those at all other doors.
+        trusted_proxies: as in `web.application.Application`.
+    """
 
     def __init__(
-        self, *, links: Links, stats: ClickStats, verifier: Verifier, signatures: Signatures, clock: Clock
+        self,
+        *,
+        links: Links,
+        stats: ClickStats,
+        verifier: Verifier,
+        guard: Guard,
+        gate: Gate | None,
+        trusted_proxies: int,
+        signatures: Signatures,
+        clock: Clock,
     ) -> None:
         self._links = links
         self._stats = stats
         self._verifier = verifier
+        self._guard = guard
+        self._gate = gate
+        self._trusted_proxies = trusted_proxies
         self._signatures = signatures
         self._clock = clock
 
@@ -63,19 +84,21 @@ class YourlsApi:
         asked = dict(parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=50))
         if scope["method"] == "POST":
             asked |= dict(parse_qsl((await _body(receive)).decode("utf-8", "replace"), max_num_fields=50))
-        status = 200
+        status, more = 200, []
         try:
-            reply = await self._perform(asked)
+            reply = await self._perform(asked, client_of(scope, self._trusted_proxies))
         except YourlsFailure as failure:
             status, reply = failure.status, failure.body
         except TwelvefoldError as error:
             status, reply = error.status, {"message": error.message, "errorCode": str(error.status)}
-        await _send(send, status, _rendered(reply, asked), asked)
+            if error.retry_after_seconds is not None:
+                more.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_seconds))))
+        await _send(send, status, _rendered(reply, asked), asked, more)
 
-    async def _perform(self, asked: Mapping[str, str]) -> Reply:
+    async def _perform(self, asked: Mapping[str, str], client: str) -> Reply:
         action = asked.get("action", "")
         if action == "version":
-            await self._authenticate(asked, "links:read")
+            await self._authenticate(asked, "links:read", client)
             return {"version": VERSION}
         handler = {
             "shorturl": self._shorten,
@@ -86,20 +109,27 @@ class YourlsApi:
         }.get(action)
         if handler is None:
             raise YourlsFailure(400, {"errorCode": "400", "message": 'Unknown or missing "action" parameter'})
-        principal = await self._authenticate(asked, "links:write" if action == "shorturl" else "links:read")
+        scope = "links:write" if action == "shorturl" else "links:read"
+        principal = await self._authenticate(asked, scope, client)
         return await handler(principal.tenant_id, asked)
 
-    async def _authenticate(self, asked: Mapping[str, str], scope: str) -> Principal:
+    async def _authenticate(self, asked: Mapping[str, str], scope: str, client: str) -> Principal:
         signature, timestamp = asked.get("signature", ""), asked.get("timestamp", "")
         principal: Principal | None = None
         if signature and timestamp:
-            principal = await self._timed(signature, timestamp, asked.get("hash", "md5"))
-        elif signature:
-            principal = await self._verifier.principal_of_key(signature) or await self._signatures.holder(
-                signature
+            algorithm = asked.get("hash", "md5")
+            secret = f"yourls-timed:{algorithm}:{timestamp}:{signature}"
+            principal = await self._guard.holder(
+                secret, lambda: self._timed(signature, timestamp, algorithm), client, self._gate
             )
-        elif asked.get("password"):
-            principal = await self._verifier.principal_of_key(asked["password"])
+        elif signature:
+            principal = await self._guard.holder(
+                f"yourls:{signature}", lambda: self._signed(signature), client, self._gate
+            )
+        elif password := asked.get("password", ""):
+            principal = await self._guard.holder(
+                f"key:{password}", lambda: self._verifier.principal_of_key(password), client, self._gate
+            )
         try:
             return require(principal, scope)
         except (UnauthenticatedError, ForbiddenError) as error:
@@ -109,6 +139,10 @@ class YourlsApi:
                 else "Invalid username or password"
             )
             raise YourlsFailure(403, {"errorCode": "403", "message": message}) from error
+
+    async def _signed(self, signature: str) -> Principal | None:
+        """An API key, or a token that stands for one."""
+        return await self._verifier.principal_of_key(signature) or await self._signatures.holder(signature)
 
     async def _timed(self, signature: str, timestamp: str, algorithm: str) -> Principal | None:
         try:
@@ -287,7 +321,13 @@ def _xml(value: Any) -> str:
     return escape(str(value))
 
 
-async def _send(send: Any, status: int, rendered: tuple[bytes, bytes], asked: Mapping[str, str]) -> None:
+async def _send(
+    send: Any,
+    status: int,
+    rendered: tuple[bytes, bytes],
+    asked: Mapping[str, str],
+    more: list[tuple[bytes, bytes]],
+) -> None:
     kind, body = rendered
     # A script element never shows a body that came with an error status.
     sent = 200 if asked.get("format") == "jsonp" else status
@@ -296,6 +336,7 @@ async def _send(send: Any, status: int, rendered: tuple[bytes, bytes], asked: Ma
         (b"cache-control", b"no-store"),
         (b"x-content-type-options", b"nosniff"),
         (b"content-length", str(len(body)).encode()),
+        *more,
     ]
     await send({"type": "http.response.start", "status": sent, "headers": headers})
     await send({"type": "http.response.body", "body": body})

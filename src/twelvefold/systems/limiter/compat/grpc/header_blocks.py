@@ -69,7 +69,7 @@ class HeaderBlocks:
         try:
             headers = [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
         except (HPACKError, InvalidTableIndex, UnicodeDecodeError) as error:
-            raise ConnectionFaultError(COMPRESSION_ERROR, f"header block: {error}") from error
+            raise ConnectionFaultError(COMPRESSION_ERROR, "a header block cannot be read") from error
         request = Request(headers)
         if (tuple(table.dynamic_entries), table.maxsize) != before:
             self._memo.clear()  # what the old blocks meant may have changed

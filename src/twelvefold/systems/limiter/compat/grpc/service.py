@@ -5,6 +5,7 @@ remembered until the configuration changes. All descriptors of a request are deb
 all; each unmatched one is OK. A call is answered well within Envoy's own 20 ms.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ from twelvefold.systems.limiter.contracts import (
     Failure,
     Mode,
     Rule,
+    TooManyFailuresError,
     Verdict,
 )
 from twelvefold.systems.limiter.rules.bound import Bound
@@ -43,7 +45,7 @@ HEALTH: Final = b"/grpc.health.v1.Health/Check"
 MAX_CONNECTIONS: Final = 2_000
 _MAX_MEMO: Final = 8_192
 _MAX_MEMO_BYTES: Final = 512
-UNAUTHENTICATED, UNIMPLEMENTED, INVALID_ARGUMENT, INTERNAL = 16, 12, 3, 13
+UNAUTHENTICATED, UNIMPLEMENTED, INVALID_ARGUMENT, INTERNAL, RESOURCE_EXHAUSTED = 16, 12, 3, 13, 8
 _UNIT_OF_SECONDS: Final = {seconds: unit for unit, seconds in UNIT_SECONDS.items()}
 _SERVING: Final = b"\x08\x01"
 
@@ -150,7 +152,12 @@ class RateLimitService:
         return secret.strip() if scheme.lower() == "bearer" else "-"
 
     async def _verify(self, connection: Http2Connection, stream: Stream, secret: str, payload: bytes) -> None:
-        tenant = await self._callers.verify(secret, connection.peer)
+        try:
+            tenant = await self._callers.verify(secret, connection.peer)
+        except TooManyFailuresError as error:
+            wait = math.ceil(error.retry_after_seconds or 1)
+            connection.fail(stream, RESOURCE_EXHAUSTED, f"{error.message} (again in {wait} s)")
+            return
         if tenant is None:
             connection.fail(
                 stream, UNAUTHENTICATED, "send an API key as metadata: authorization: Bearer tf_..."
@@ -197,6 +204,8 @@ class RateLimitService:
                 limits.append(b"")
                 continue
             bound = self._limiter.book.bound(tenant, limit.rule)
+            if bound.rule.algorithm == "concurrency":
+                raise MalformedMessageError(f"'{bound.name}' limits how many at once, which Envoy cannot ask")
             key = encode_key(self._key_of(domain, request.domain, descriptor, limit))
             cost = descriptor.cost if descriptor.cost is not None else request.hits_addend or 1
             if cost > MAX_LIMIT:
