@@ -10,6 +10,8 @@ from twelvefold.kernel.errors import InvalidInputError, OverloadedError
 from twelvefold.kernel.ids import SnowflakeGenerator
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.chat.contracts import (
+    AlreadyAMemberError,
+    AlreadyBannedError,
     BannedError,
     Change,
     ConversationFullError,
@@ -18,6 +20,7 @@ from twelvefold.systems.chat.contracts import (
     NewMessage,
     NotAllowedError,
     NotAMemberError,
+    NotBannedError,
     Role,
     Sent,
 )
@@ -100,6 +103,7 @@ class ConversationChanges:
                 raise BannedError
             if room.conversation.access != "open":
                 raise NotAllowedError("this conversation is not open; somebody in it can add you")
+            await self._refuse_again(room, user)
             self._refuse_full(room)
 
         return await self._member(tenant, user, conversation_id, user, "joined", "member", judge)
@@ -117,6 +121,7 @@ class ConversationChanges:
                 raise BannedError("they are banned; lift the ban first")
             if rules.RANK[role] > rules.RANK[standing.role or "member"]:
                 raise NotAllowedError("you cannot give a role above your own")
+            await self._refuse_again(room, other)
             self._refuse_full(room)
 
         return await self._member(tenant, user, conversation_id, other, "joined", role, judge)
@@ -130,6 +135,8 @@ class ConversationChanges:
         if standing.banned:
             raise BannedError
         if standing.role is not None and not (member and room.conversation.access == "open"):
+            return
+        if member and await self._is_member(room, user):
             return
 
         async def judge(room: Room, standing: Standing) -> None:
@@ -178,6 +185,8 @@ class ConversationChanges:
         slow_mode_seconds: int | None = None,
     ) -> Sent:
         """Change a conversation's name or its slow mode."""
+        if name is None and slow_mode_seconds is None:
+            raise InvalidInputError("say name or slow_mode_seconds", field="name")
 
         async def judge(_: Room, standing: Standing) -> None:
             rules.may_moderate(standing)
@@ -217,6 +226,7 @@ class ConversationChanges:
         found: list[Body] = []
 
         async def judge(_: Room, standing: Standing) -> None:
+            rules.may_send(standing)  # what is there is not for others to find out
             stored, body = await self._target(conversation_id, standing, seq)
             may(standing, user, stored.author)
             found[:] = [body]
@@ -244,6 +254,10 @@ class ConversationChanges:
             if change in ("removed", "role") and target.role is None:
                 raise NotAMemberError("they are not in this conversation")
             rules.may_change_member(standing, room.conversation.kind, change, target.role, role)
+            if change == "banned" and target.banned:
+                raise AlreadyBannedError
+            if change == "unbanned" and not target.banned:
+                raise NotBannedError
 
         return await self._member(tenant, user, conversation_id, other, change, role, judge, reason=reason)
 
@@ -295,6 +309,15 @@ class ConversationChanges:
                 self._messages.on_stored([Stored(conversation_id, placed, event_id, KINDS[kind], user, data)])
                 return Sent(event_id, placed)
         raise OverloadedError("this conversation changes too fast; try again", retry_after_seconds=1)
+
+    async def _is_member(self, room: Room, user: str) -> bool:
+        """By the list of members; in an open conversation others have a standing, too."""
+        (facts,) = await self._conversations.facts([(room.tenant, room.conversation.id, user)])
+        return facts.role is not None
+
+    async def _refuse_again(self, room: Room, user: str) -> None:
+        if await self._is_member(room, user):
+            raise AlreadyAMemberError
 
     def _refuse_full(self, room: Room) -> None:
         if room.conversation.members >= self._settings.max_members:

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ from twelvefold.systems.chat.contracts import (
     SlowModeError,
     TooManyMessagesError,
 )
-from twelvefold.systems.chat.rules.bodies import body_of, fingerprint, key_of, pack
+from twelvefold.systems.chat.rules.bodies import KINDS, body_of, fingerprint, key_of, pack
 from twelvefold.systems.chat.rules.standing import FOR_EVER, RANK, Standing, may_moderate, may_read, may_send
 from twelvefold.systems.chat.service.changes import ConversationChanges
 from twelvefold.systems.chat.service.media import MediaLibrary
@@ -39,6 +40,7 @@ from twelvefold.systems.chat.store.messages import Head, MessageStore
 
 Acknowledge = Callable[[Sent | TwelvefoldError], None]
 EPOCH_BYTES = 4
+CHANNEL_NAME = re.compile(r"[!-~]{1,255}")
 
 
 class Chat(ConversationChanges):
@@ -106,8 +108,12 @@ class Chat(ConversationChanges):
 
         Raises `ConversationNotFoundError`.
         """
+        if not CHANNEL_NAME.fullmatch(channel):
+            raise InvalidInputError(
+                "a channel's name is 1 to 255 printable ASCII characters", field="channel"
+            )
         found = await self._rooms.by_channel(tenant, channel)
-        if found is None and channel.isdigit() and int(channel) <= MAX_ID:
+        if found is None and channel.isdigit() and len(channel) < 20 and int(channel) <= MAX_ID:
             found = (await self._rooms.get(tenant, int(channel))).conversation.id
         if found is None and make_for is not None:
             wanted = NewConversation(
@@ -157,7 +163,9 @@ class Chat(ConversationChanges):
     ) -> bool:
         """`submit` without waiting, where all that is needed is known; False if it is not. Raises why not."""
         room = self._rooms.known(tenant, conversation_id)
-        if room is None or message.attachments or room.conversation.slow_mode_seconds:
+        if room is None or room.conversation.slow_mode_seconds or message.attachments:
+            return False
+        if message.reply_to is not None or message.thread is not None:
             return False
         standing = room.standings.get(user)
         if standing is None:
@@ -177,6 +185,9 @@ class Chat(ConversationChanges):
         attachments: tuple[Attachment, ...] = ()
         if message.attachments:
             attachments = await self._media.attach(tenant, conversation_id, user, message.attachments)
+        for seq, field in ((message.reply_to, "reply_to"), (message.thread, "thread")):
+            if seq is not None:
+                await self._refuse_unseen(conversation_id, standing, seq, field)
         if room.conversation.slow_mode_seconds and RANK[standing.role or "member"] < RANK["moderator"]:
             await self._slow_down(room, user, message)
         self._submit(room, standing, user, message, attachments, done)
@@ -203,6 +214,12 @@ class Chat(ConversationChanges):
         self._messages.submit(
             conversation_id, event_id, user, pack(body, self._salt()), key, print_, fence, done
         )
+
+    async def _refuse_unseen(self, conversation_id: int, standing: Standing, seq: int, field: str) -> None:
+        """What is answered is a message that the sender can see; one that was taken back still has its place."""
+        found = await self._messages.body(conversation_id, seq) if standing.sees(seq) else None
+        if found is None or found[0].kind != KINDS["message"]:
+            raise MessageNotFoundError("there is no such message to answer", field=field, seq=seq)
 
     async def _slow_down(self, room: Room, user: str, message: NewMessage) -> None:
         seconds = room.conversation.slow_mode_seconds
@@ -257,6 +274,8 @@ class Chat(ConversationChanges):
         _, standing = await self._rooms.fresh_place(tenant, conversation_id, user)
         may_read(standing)
         found = await self._messages.thread(conversation_id, seq, after, min(limit, MAX_PAGE))
+        if not found:
+            await self.message(tenant, user, conversation_id, seq)  # raises if nothing could ever be there
         return [event for event in found if standing.sees(event.seq)]
 
     async def events_before(self, conversation_id: int, seq: int, limit: int) -> list[Event]:

@@ -35,11 +35,19 @@ UNSUBSCRIBED_BY_SERVER = 2000
 UNSUBSCRIBED_EXPIRED = 2501
 
 
+MAX_OFFSET = 1 << 62
+
+
 class StreamPosition(msgspec.Struct, frozen=True, kw_only=True):
     """Where a client stands."""
 
     offset: int = 0
     epoch: str = ""
+
+    @property
+    def seq(self) -> int:
+        """The offset as a sequence; what no sequence can be is the nearest that can."""
+        return min(max(self.offset, 0), MAX_OFFSET)
 
 
 class Subscribe(msgspec.Struct, frozen=True, kw_only=True):
