@@ -35,7 +35,7 @@ class PushSubscriptions:
             self._check_address(subscription.address)
             if subscription.keys is None:
                 raise InvalidInputError("WebPush needs the browser's keys", field="keys")
-            _check(subscription.keys.p256dh, 65, "keys.p256dh")
+            _check(subscription.keys.p256dh, 65, "keys.p256dh", begins=b"\x04")
             _check(subscription.keys.auth, 16, "keys.auth")
         await self._store.put(tenant, user, self._ids.make(), subscription)
 
@@ -54,9 +54,10 @@ class PushSubscriptions:
         await self._store.remove(tenant, user, device)
 
 
-def _check(text: str, size: int, field: str) -> None:
+def _check(text: str, size: int, field: str, *, begins: bytes = b"") -> None:
     try:
-        if len(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))) == size:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        if len(data) == size and data.startswith(begins):  # an uncompressed point, as browsers give it
             return
     except ValueError:
         pass
