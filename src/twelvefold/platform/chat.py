@@ -180,7 +180,7 @@ class ChatSystem(Chat):
                     self.tokens, self.presence, self.progress, self.delivery, self.subscriptions, callers
                 ),
                 reading_routes(self, self.presence, callers),
-                stream_routes(self, self.delivery, callers),
+                stream_routes(self, self.delivery, self.presence, callers),
                 media_routes(self.media, callers),
             ),
             sockets=(ours.route(), centrifugo.route()),

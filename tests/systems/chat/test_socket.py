@@ -174,7 +174,7 @@ async def test_broken_utf8_closes_with_1007_and_an_unmasked_giant_with_1009(node
     await ann.socket.send(b"\xff\xfe", text=True)
     assert await ann.until_closed() == 1007
     bob = await connect("bob")
-    await bob.socket.send("x" * (3 << 20))
+    await bob.socket.send("x" * (4 << 20))
     assert await bob.until_closed() == 1009
 
 

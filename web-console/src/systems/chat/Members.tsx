@@ -10,6 +10,7 @@ import type { Member, Role } from "./api";
 import { Face } from "./ChatWindow";
 import type { Chat } from "./chat";
 import type { Room } from "./room";
+import { Settings } from "./Settings";
 
 const ROLES = [
   { value: "member", title: "Member" },
@@ -80,7 +81,8 @@ export function Members(props: { chat: Chat; room: Room; onClose: () => void }):
   ];
   return (
     <Dialog title={`Members, ${plural(room.listed.conversation.members, "member")}`} kind="sheet" onClose={props.onClose}>
-      <Show when={moderates()}>
+      <Show when={moderates() && !room.gone()}>
+        <Settings chat={chat} room={room} />
         <Add
           error={error()}
           onAdd={(user) => act(chat.api.add(room.id, user))}

@@ -68,7 +68,7 @@ export class Chat {
     [this.online, this.#setOnline] = createStore<Record<string, boolean>>({});
     const newest = (room: Room) => room.last()?.is.at ?? room.listed.conversation.created_at;
     this.sorted = createMemo(() => [...this.rooms()].sort((one, other) => newest(other).localeCompare(newest(one))));
-    this.line = new Line(user, { onLive: () => this.#live(), onNotice: (notice) => this.#hear(notice) });
+    this.line = new Line(this.api, { onLive: () => this.#live(), onNotice: (notice) => this.#hear(notice) });
     void this.refresh();
   }
 
@@ -199,7 +199,7 @@ export class Chat {
   }
 
   #follow(): void {
-    if (this.line.state().kind !== "live") return;
+    if (!this.line.there()) return;
     for (const room of this.#byId.values()) {
       if (room.following || room.gone()) continue;
       room.following = this.line.say({ op: "follow", ref: room.id, conversation: room.id, after: room.after() });
@@ -255,6 +255,7 @@ export class Chat {
 
   opened(room: Room | null): void {
     this.#opened = room;
+    this.line.focus(room?.id ?? null);
     if (room) void room.open().then(() => this.look());
   }
 

@@ -230,8 +230,9 @@ export class Room {
           if (event.author !== this.user && event.seq > this.#head) this.setListed("unread", (count) => count + 1);
           const target = event.thread === undefined ? undefined : this.#bySeq.get(event.thread);
           if (target && event.seq > target.asOf) target.set("replies", (count) => count + 1);
-        } else if (event.type === "conversation" && event.name !== undefined) {
-          this.setListed("conversation", "name", event.name);
+        } else if (event.type === "conversation") {
+          if (event.name !== undefined) this.setListed("conversation", "name", event.name);
+          if (event.slow_mode_seconds !== undefined) this.setListed("conversation", "slow_mode_seconds", event.slow_mode_seconds);
         } else if (event.type === "member") this.#moved(event);
       }
       this.position = newest.seq;
