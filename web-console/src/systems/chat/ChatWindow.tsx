@@ -151,8 +151,19 @@ function ConversationRow(props: { chat: Chat; room: Room; open: boolean }): JSX.
     const what = is.deleted ? "took a message back" : is.text || (is.attachments.length ? "sent a file" : "");
     return is.deleted ? `${is.author} ${what}` : `${is.author === props.chat.user ? "You" : is.author}: ${what}`;
   };
+  let row: HTMLLIElement | undefined;
+  // What is open is in the list's view, also where it is far down.
+  createEffect(() => {
+    if (!props.open) return;
+    requestAnimationFrame(() => {
+      const list = row?.closest(".chat-list");
+      if (!row || !list) return;
+      const { offsetTop: top, offsetHeight: height } = row;
+      if (top < list.scrollTop || top + height > list.scrollTop + list.clientHeight) list.scrollTop = top - list.clientHeight / 2;
+    });
+  });
   return (
-    <li>
+    <li ref={row}>
       <a
         class="chat-row"
         href={windowOf(props.chat.user, props.room.id)}

@@ -164,6 +164,7 @@ export function Composer(props: { chat: Chat; room: Room; thread?: number }): JS
           <textarea
             ref={field}
             rows={1}
+            dir="auto"
             aria-label={label()}
             placeholder={over() ? "Drop the files here" : label()}
             value={text()}

@@ -131,7 +131,7 @@ function Message(props: RowProps & { together: boolean }): JSX.Element {
           </Match>
           <Match when={true}>
             <Show when={is().text}>
-              <p class="message-text">
+              <p class="message-text" dir="auto">
                 <Text text={is().text} />
                 <Show when={is().edited}>
                   <span class="quiet small-text"> (edited)</span>

@@ -13,6 +13,7 @@ const LONGEST_LIST = 500;
 const GATHER_MS = 16;
 const REPORT_MS = 250;
 const TYPING_MS = 2000;
+const AGAIN_MS = 2000;
 const MOST_LOOKED_AT = 200;
 
 interface Place {
@@ -223,7 +224,18 @@ export class Chat {
       const room = this.#byId.get(notice.conversation);
       room?.mark(notice.items);
       if (notice.more && room === this.#opened) void room?.readReceipts();
+    } else if (notice.type === "error") {
+      const room = this.#byId.get(notice.ref ?? "");
+      if (room) this.#refused(room, notice.error);
     }
+  }
+
+  /** A conversation could not be followed. */
+  #refused(room: Room, error: { code: string; field?: string }): void {
+    room.following = false;
+    if (error.field === "after") room.beginAnew(); // the server has less than this window: it was set back
+    else if (error.code.startsWith("chat.")) return room.end("You are not in this conversation any more.");
+    setTimeout(() => !this.#ended && this.#follow(), AGAIN_MS);
   }
 
   /** All news of a moment are one change of the page. */

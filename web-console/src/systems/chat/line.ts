@@ -16,7 +16,7 @@ export type Notice =
   | { type: "receipts"; conversation: string; items: Receipt[]; more?: number }
   | { type: "presence"; items: Presence[] }
   | { type: "joined"; conversation: string }
-  | { type: "error"; ref?: string; error: { detail: string; code: string } };
+  | { type: "error"; ref?: string; error: { detail: string; code: string; field?: string } };
 
 type Answer = { type: "connected" } | { type: "pong" } | { type: "done" };
 
