@@ -1,7 +1,7 @@
 """What a conversation is called, and how fast one may write in it, changed on the page by those who may."""
 
 from playwright.sync_api import expect
-from tests.browser.chat.page import Api, Window, begin, connected, message, say
+from tests.browser.chat.page import Api, Window, begin, connected, message, say, stored
 
 
 def test_an_owner_renames_a_conversation_and_everybody_sees_it(window: Window, chat: Api) -> None:
@@ -35,6 +35,9 @@ def test_slow_mode_is_set_on_the_page_told_to_members_and_holds_them_back(window
     say(bob, "too soon")
     expect(message(bob, "too soon")).to_contain_text("Not sent yet")
     expect(message(bob, "too soon")).to_contain_text("slow mode")
+    message(bob, "too soon").get_by_role("button", name="Discard").click()
+    expect(message(bob, "too soon")).to_have_count(0)
+    assert stored(chat, room) == ["first"]
     ann.keyboard.press("Escape")
     expect(ann.get_by_text("Slow mode:")).to_have_count(0)
     for text in ("an owner", "writes as they like"):

@@ -12,6 +12,7 @@ from tests.systems.chat.test_sending import T, room_of, texts
 
 from twelvefold.systems.chat.contracts import MAX_TEXT_BYTES, NewMessage
 from twelvefold.systems.chat.routes.live import LiveSockets
+from twelvefold.systems.chat.settings import ChatSettings
 from twelvefold.systems.chat.store.words import WordStore
 
 CONVERSATIONS = "/v1/chat/conversations"
@@ -172,6 +173,8 @@ async def test_an_answer_needs_a_message_that_its_author_can_see(node, api: http
             await problem(
                 api.post(place, json={"text": "no", field: seq}), "chat.message_not_found", field, 404
             )
+    within = (await api.post(place, json={"text": "in it", "thread": first})).json()["seq"]
+    await problem(api.post(place, json={"text": "no", "thread": within}), "invalid_input", "thread", 422)
     await node.chat.add(T, "ann", room, "carl")
     by_carl = {"Chat-User": "carl"}
     early = api.post(place, json={"text": "no", "reply_to": first}, headers=by_carl)
@@ -190,6 +193,27 @@ async def test_news_that_change_nothing_are_refused_and_no_entry_is_made(node, a
     await problem(api.patch(f"{place}/members/bob", json={}), "invalid_input", "role", 422)
     assert (await node.chat.head(T, room)).last_seq == before
     assert (await api.patch(f"{place}/members/bob", json={"role": "moderator"})).status_code == 200
+
+
+async def test_a_direct_conversation_keeps_its_two(node, api: httpx2.AsyncClient):
+    room = await room_of(node, "ann", "bob", kind="direct")
+    for act in (api.post(f"{CONVERSATIONS}/{room}/leave"), api.delete(f"{CONVERSATIONS}/{room}/members/bob")):
+        await problem(act, "chat.not_allowed", None, 403)
+    assert await room_of(node, "bob", "ann", kind="direct") == room
+
+
+@pytest.mark.parametrize("settings", [ChatSettings(user_messages_per_second=1)])
+async def test_reactions_and_edits_count_as_speaking(node, api: httpx2.AsyncClient):
+    place = f"{CONVERSATIONS}/{await room_of(node, 'ann', 'bob')}/messages"
+    assert (await api.post(place, json={"text": "one"})).status_code == 201
+    codes = []
+    for number in range(20):
+        answer = await api.put(f"{place}/2/reactions", json={"emoji": "x", "added": number % 2 == 0})
+        codes.append(answer.status_code)
+        answer = await api.patch(f"{place}/2", json={"text": f"{number}"})
+        codes.append(answer.status_code)
+    assert set(codes[:4]) == {200}
+    assert codes[-1] == 429
 
 
 async def test_an_open_conversation_is_joined_once(node, api: httpx2.AsyncClient):

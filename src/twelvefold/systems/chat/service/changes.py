@@ -23,10 +23,12 @@ from twelvefold.systems.chat.contracts import (
     NotBannedError,
     Role,
     Sent,
+    TooManyMessagesError,
 )
 from twelvefold.systems.chat.rules import standing as rules
 from twelvefold.systems.chat.rules.bodies import KINDS, Body, body_of, pack
 from twelvefold.systems.chat.rules.standing import Standing
+from twelvefold.systems.chat.service.pace import Pace
 from twelvefold.systems.chat.service.rooms import Room, Rooms
 from twelvefold.systems.chat.settings import ChatSettings
 from twelvefold.systems.chat.store.conversations import Changes, ConversationStore
@@ -40,12 +42,14 @@ class ConversationChanges:
     """The part of `Chat` that changes conversations and messages."""
 
     def __init__(
-        self, *, conversations: ConversationStore, messages: MessageStore, rooms: Rooms, ids: SnowflakeGenerator,
-        clock: Clock, settings: ChatSettings, random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        self, *, conversations: ConversationStore, messages: MessageStore, rooms: Rooms, pace: Pace,
+        ids: SnowflakeGenerator, clock: Clock, settings: ChatSettings,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:  # fmt: skip
         self._conversations = conversations
         self._messages = messages
         self._rooms = rooms
+        self._pace = pace
         self._ids = ids
         self._clock = clock
         self._settings = settings
@@ -83,6 +87,8 @@ class ConversationChanges:
     ) -> Sent:
         """Put a reaction to a message, or take it away."""
         body = Body(target=seq, emoji=emoji, added=added)
+
+        self._keep_pace(tenant, user)
 
         async def judge(_: Room, standing: Standing) -> None:
             rules.may_send(standing)
@@ -149,9 +155,11 @@ class ConversationChanges:
     async def leave(self, tenant: TenantId, user: str, conversation_id: int) -> Sent:
         """Go."""
 
-        async def judge(_: Room, standing: Standing) -> None:
+        async def judge(room: Room, standing: Standing) -> None:
             if standing.role is None:
                 raise NotAMemberError
+            if room.conversation.kind == "direct":
+                raise NotAllowedError("a direct conversation has its two members")
 
         return await self._member(tenant, user, conversation_id, user, "left", None, judge)
 
@@ -224,6 +232,7 @@ class ConversationChanges:
         may: Callable[[Standing, str, str], None], work: Callable[[Changes, Body], Awaitable[None]],
     ) -> Sent:  # fmt: skip
         found: list[Body] = []
+        self._keep_pace(tenant, user)
 
         async def judge(_: Room, standing: Standing) -> None:
             rules.may_send(standing)  # what is there is not for others to find out
@@ -309,6 +318,10 @@ class ConversationChanges:
                 self._messages.on_stored([Stored(conversation_id, placed, event_id, KINDS[kind], user, data)])
                 return Sent(event_id, placed)
         raise OverloadedError("this conversation changes too fast; try again", retry_after_seconds=1)
+
+    def _keep_pace(self, tenant: TenantId, user: str) -> None:
+        if not self._pace.take(tenant, user):
+            raise TooManyMessagesError(retry_after_seconds=1)
 
     async def _is_member(self, room: Room, user: str) -> bool:
         """By the list of members; in an open conversation others have a standing, too."""

@@ -26,7 +26,6 @@ from twelvefold.systems.chat.contracts import (
     NewMessage,
     Sent,
     SlowModeError,
-    TooManyMessagesError,
 )
 from twelvefold.systems.chat.rules.bodies import KINDS, body_of, fingerprint, key_of, pack
 from twelvefold.systems.chat.rules.standing import FOR_EVER, RANK, Standing, may_moderate, may_read, may_send
@@ -60,11 +59,10 @@ class Chat(ConversationChanges):
         random_bytes: Callable[[int], bytes],
     ) -> None:
         super().__init__(
-            conversations=conversations, messages=messages, rooms=rooms, ids=ids, clock=clock, settings=settings,
+            conversations=conversations, messages=messages, rooms=rooms, pace=pace, ids=ids, clock=clock, settings=settings,
             random_bytes=random_bytes,
         )  # fmt: skip
         self._media = media
-        self._pace = pace
         messages.fence_for = rooms.fence_for
 
     # -- conversations --------------------------------------------------------------------------
@@ -197,8 +195,7 @@ class Chat(ConversationChanges):
         done: Acknowledge,
     ) -> None:  # fmt: skip
         may_send(standing)
-        if not self._pace.take(room.tenant, user):
-            raise TooManyMessagesError(retry_after_seconds=1)
+        self._keep_pace(room.tenant, user)
         self._put(room.conversation.id, user, message, attachments, room.fence, done)
 
     def _put(  # noqa: PLR0917 - a place in a conversation, and what to do there
@@ -220,12 +217,16 @@ class Chat(ConversationChanges):
         found = await self._messages.body(conversation_id, seq) if standing.sees(seq) else None
         if found is None or found[0].kind != KINDS["message"]:
             raise MessageNotFoundError("there is no such message to answer", field=field, seq=seq)
+        if field == "thread" and found[1].thread is not None:
+            raise InvalidInputError(
+                "this message is in a thread itself", field=field, hint=f"its thread is {found[1].thread}"
+            )
 
     async def _slow_down(self, room: Room, user: str, message: NewMessage) -> None:
         seconds = room.conversation.slow_mode_seconds
         said = message.client_msg_id or str(self._ids.make())
-        if not await self._pace.slow(room.conversation.id, user, seconds, said):
-            raise SlowModeError(retry_after_seconds=seconds)
+        if wait := await self._pace.slow(room.conversation.id, user, seconds, said):
+            raise SlowModeError(retry_after_seconds=wait)
 
     async def history(
         self, tenant: TenantId, user: str, conversation_id: int, *, after: int | None = None, before: int | None = None,
