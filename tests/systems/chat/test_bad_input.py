@@ -10,7 +10,9 @@ import websockets
 from tests.systems.chat.test_media_and_search import workers_of
 from tests.systems.chat.test_sending import T, room_of, texts
 
+from twelvefold.systems.chat.compat.centrifugo import door as centrifugo
 from twelvefold.systems.chat.contracts import MAX_TEXT_BYTES, NewMessage
+from twelvefold.systems.chat.routes import connection
 from twelvefold.systems.chat.routes.live import LiveSockets
 from twelvefold.systems.chat.settings import ChatSettings
 from twelvefold.systems.chat.store.words import WordStore
@@ -47,6 +49,26 @@ async def test_what_cannot_be_read_is_told_by_its_field_and_its_ref(node, connec
     (said,) = ann.told
     assert (said["type"], said["error"]["field"], said.get("ref")) == ("error", field, ref)
     assert (await ann.ask("ping"))["type"] == "pong"
+
+
+@pytest.mark.parametrize(
+    ("door", "module", "code"),
+    [("/v1/chat/socket", connection, 4401), ("/connection/websocket", centrifugo, 3502)],
+)
+async def test_a_socket_that_nobody_connects_is_closed(node, monkeypatch, door, module, code):
+    token = node.token("ann")
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.2)
+    async with (
+        websockets.connect(node.ws_url + door) as silent,
+        websockets.connect(node.ws_url + door) as ann,
+    ):
+        await ann.send(json.dumps({"op": "connect", "token": token, "id": 1, "connect": {"token": token}}))
+        await ann.recv()
+        async with asyncio.timeout(15):
+            await silent.wait_closed()
+        assert silent.close_code == code
+        await ann.send(json.dumps({"op": "ping", "id": 2, "ping": {}}))
+        assert await ann.recv()
 
 
 @pytest.fixture

@@ -29,7 +29,6 @@ Change = Literal["joined", "left", "removed", "banned", "unbanned", "role"]
 EventType = Literal["message", "edited", "deleted", "reaction", "member", "conversation"]
 
 MAX_TEXT_BYTES = 1 << 20
-MAX_MEMBERS = 100_000
 MAX_PAGE = 1000
 
 UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]

@@ -33,6 +33,9 @@ from twelvefold.web.socket_routes import Socket, SocketHandler
 MAX_PENDING = 256
 """Requests of one socket that wait to be begun; beyond it the socket is not read."""
 
+CONNECT_SECONDS = 30.0
+"""How long a socket may be nobody's."""
+
 EXPIRED = 4401
 REVOKED = 4403
 _json = msgspec.json.Encoder().encode
@@ -111,6 +114,7 @@ class ChatSocket(SocketHandler):
     def opened(self, socket: Socket) -> None:
         """See `SocketHandler.opened`."""
         self.subscriber = socket
+        self._expiry = asyncio.get_running_loop().call_later(CONNECT_SECONDS, self._late)
 
     def received(self, socket: Socket, message: str | bytes) -> None:
         """See `SocketHandler.received`."""
@@ -369,6 +373,9 @@ class ChatSocket(SocketHandler):
         if expires is not None:
             left = max(0.0, self._services.tokens.seconds_until(expires))
             self._expiry = asyncio.get_running_loop().call_later(left, self._expired)
+
+    def _late(self) -> None:
+        self.subscriber.close(EXPIRED, "nobody has connected; send connect first")
 
     def _expired(self) -> None:
         self.subscriber.close(EXPIRED, "the token has expired; connect again with a new one")

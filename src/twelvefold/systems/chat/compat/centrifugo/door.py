@@ -25,6 +25,7 @@ from twelvefold.systems.chat.compat.centrifugo.words import (
     DISCONNECT_EXPIRED,
     DISCONNECT_FORCE,
     DISCONNECT_INVALID_TOKEN,
+    DISCONNECT_STALE,
     EXPIRY_GRACE_SECONDS,
     PING_SECONDS,
     UNSUBSCRIBED_BY_SERVER,
@@ -38,6 +39,7 @@ from twelvefold.systems.chat.compat.centrifugo.words import (
 )
 from twelvefold.systems.chat.contracts import Event, TokenExpiredError, UserToken
 from twelvefold.systems.chat.routes.caller import Caller, Callers
+from twelvefold.systems.chat.routes.connection import CONNECT_SECONDS
 from twelvefold.systems.chat.routes.live import LiveSockets, Seat
 from twelvefold.systems.chat.routes.socket import MAX_MESSAGE_BYTES
 from twelvefold.systems.chat.service import Chat
@@ -114,6 +116,9 @@ class Client(SocketHandler):
     def opened(self, socket: Socket) -> None:
         """See `SocketHandler.opened`."""
         self.subscriber = socket
+        self._expiry = asyncio.get_running_loop().call_later(
+            CONNECT_SECONDS, lambda: socket.close(*DISCONNECT_STALE)
+        )
 
     def received(self, socket: Socket, message: str | bytes) -> None:
         """See `SocketHandler.received`."""

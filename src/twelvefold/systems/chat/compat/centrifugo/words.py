@@ -24,7 +24,6 @@ from twelvefold.systems.chat.routes.views import event_json
 VERSION = "twelvefold"
 PING_SECONDS = 25
 EXPIRY_GRACE_SECONDS = 25
-ALREADY_SUBSCRIBED = 105
 
 DISCONNECT_EXPIRED = (3005, "connection expired")
 DISCONNECT_INVALID_TOKEN = (3500, "invalid token")
@@ -32,7 +31,6 @@ DISCONNECT_BAD_REQUEST = (3501, "bad request")
 DISCONNECT_STALE = (3502, "stale")
 DISCONNECT_FORCE = (3503, "force disconnect")
 UNSUBSCRIBED_BY_SERVER = 2000
-UNSUBSCRIBED_EXPIRED = 2501
 
 
 MAX_OFFSET = 1 << 62
