@@ -11,7 +11,7 @@ from tests.systems.chat.test_media_and_search import workers_of
 from tests.systems.chat.test_sending import T, room_of, texts
 
 from twelvefold.systems.chat.compat.centrifugo import door as centrifugo
-from twelvefold.systems.chat.contracts import MAX_TEXT_BYTES, NewMessage
+from twelvefold.systems.chat.contracts import MAX_TEXT_BYTES, ConversationNotFoundError, NewMessage
 from twelvefold.systems.chat.routes import connection
 from twelvefold.systems.chat.routes.live import LiveSockets
 from twelvefold.systems.chat.settings import ChatSettings
@@ -222,6 +222,34 @@ async def test_a_direct_conversation_keeps_its_two(node, api: httpx2.AsyncClient
     for act in (api.post(f"{CONVERSATIONS}/{room}/leave"), api.delete(f"{CONVERSATIONS}/{room}/members/bob")):
         await problem(act, "chat.not_allowed", None, 403)
     assert await room_of(node, "bob", "ann", kind="direct") == room
+
+
+async def test_the_only_owner_leaves_nobody_without_one(node, api: httpx2.AsyncClient):
+    place = f"{CONVERSATIONS}/{await room_of(node, 'ann', 'bob')}"
+    await problem(api.post(f"{place}/leave"), "chat.not_allowed", None, 403)
+    await api.patch(f"{place}/members/bob", json={"role": "owner"})
+    assert (await api.post(f"{place}/leave")).status_code == 200
+    assert (await api.post(f"{CONVERSATIONS}/{await room_of(node, 'ann')}/leave")).status_code == 200
+
+
+async def test_who_was_put_out_is_not_seen_writing(node, connect, api: httpx2.AsyncClient):
+    room = await room_of(node, "ann", "bob", "eve")
+    eve = await connect("eve")
+    await node.chat.remove(T, "ann", room, "eve")
+    answer = await eve.ask("typing", conversation=str(room))
+    assert answer["error"]["code"] == "chat.not_a_member"
+    by_eve = api.post(f"{CONVERSATIONS}/{room}/typing", headers={"Chat-User": "eve"})
+    await problem(by_eve, "chat.not_a_member", None, 403)
+
+
+async def test_no_channel_can_be_named_like_another_conversation(node, api: httpx2.AsyncClient):
+    room = await room_of(node, "ann", "bob")
+    await problem(api.post(CONVERSATIONS, json={"channel": str(room)}), "invalid_input", "channel", 422)
+    assert await node.chat.by_channel(T, str(room)) == room
+    with pytest.raises(ConversationNotFoundError):
+        await node.chat.by_channel(T, str(room + 1), make_for="server")
+    short = await node.chat.by_channel(T, "42", make_for="server")  # as Centrifugo's users name theirs
+    assert await node.chat.by_channel(T, "42") == short
 
 
 @pytest.mark.parametrize("settings", [ChatSettings(user_messages_per_second=1)])

@@ -330,7 +330,7 @@ class ChatSocket(SocketHandler):
     async def _typing(self, request: SocketRequest) -> None:
         conversation_id = request.conversation_id()
         if conversation_id not in self._seats:
-            await self._services.chat.get(self.tenant, self.user, conversation_id)
+            await self._services.chat.check_speaker(self.tenant, self.user, conversation_id)
         self._services.presence.typing(conversation_id, self.user)
 
     async def _history(self, request: SocketRequest) -> None:

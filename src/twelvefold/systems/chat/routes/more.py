@@ -148,7 +148,7 @@ def reading_routes(chat: Chat, presence: PresenceService, callers: Callers) -> R
     async def typing(request: Ask, conversation: Id) -> None:
         caller = await callers.of(request, "chat:write")
         place = number(conversation, "conversation")
-        await chat.get(caller.tenant, caller.user, place)
+        await chat.check_speaker(caller.tenant, caller.user, place)
         presence.typing(place, caller.user)
 
     return Router("/v1/chat", route_handlers=[search, audit, typing], tags=["Chat"])

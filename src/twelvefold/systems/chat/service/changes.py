@@ -160,6 +160,11 @@ class ConversationChanges:
                 raise NotAMemberError
             if room.conversation.kind == "direct":
                 raise NotAllowedError("a direct conversation has its two members")
+            others = standing.role == "owner" and room.conversation.members > 1
+            if others and not await self._conversations.has_owner_but(conversation_id, user):
+                raise NotAllowedError(
+                    "you are its only owner", hint="make another member an owner before you leave"
+                )
 
         return await self._member(tenant, user, conversation_id, user, "left", None, judge)
 

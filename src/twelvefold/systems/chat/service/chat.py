@@ -77,6 +77,10 @@ class Chat(ConversationChanges):
             pair = pair_key(user, others[0])
         if len(others) >= self._settings.max_members:
             raise InvalidInputError(f"at most {self._settings.max_members} members", field="members")
+        if wanted.channel is not None and _is_id(wanted.channel):
+            raise InvalidInputError(
+                "a channel's name must not look like a conversation's id", field="channel"
+            )
         event_id = self._ids.make()
         made = Conversation(
             id=event_id,
@@ -101,6 +105,11 @@ class Chat(ConversationChanges):
         may_read(standing)
         return room.conversation
 
+    async def check_speaker(self, tenant: TenantId, user: str, conversation_id: int) -> None:
+        """Raises unless `user` may say something there."""
+        _, standing = await self._rooms.place(tenant, conversation_id, user)
+        may_send(standing)
+
     async def by_channel(self, tenant: TenantId, channel: str, *, make_for: str | None = None) -> int:
         """The conversation of a channel name; with `make_for`, an open channel is begun where there is none.
 
@@ -111,7 +120,7 @@ class Chat(ConversationChanges):
                 "a channel's name is 1 to 255 printable ASCII characters", field="channel"
             )
         found = await self._rooms.by_channel(tenant, channel)
-        if found is None and channel.isdigit() and len(channel) < 20 and int(channel) <= MAX_ID:
+        if found is None and _is_id(channel):
             found = (await self._rooms.get(tenant, int(channel))).conversation.id
         if found is None and make_for is not None:
             wanted = NewConversation(
@@ -323,6 +332,11 @@ class Chat(ConversationChanges):
                 if event.type == "message" and not event.deleted
             ]
         return Found(tuple(found), str(rows[-1][2]) if len(rows) == limit else None)
+
+
+def _is_id(channel: str) -> bool:
+    """Where a channel is asked for, an id is, too: no name may take its place. Ids have had 15 digits for long."""
+    return channel.isdigit() and 15 <= len(channel) < 20 and int(channel) <= MAX_ID
 
 
 def _resolve(future: "asyncio.Future[Sent]") -> Acknowledge:
