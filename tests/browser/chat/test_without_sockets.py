@@ -42,6 +42,15 @@ def test_a_window_without_a_websocket_talks_reads_and_is_there(
     expect(message(bob, "and me")).to_be_visible()
 
 
+def test_who_is_banned_without_a_websocket_is_told(window: Window, chat: Api, doorway: Doorway) -> None:
+    room = begin(chat, "ann", "bob", "carol")
+    doorway.refuse_sockets()
+    bob = window("bob", room, url=f"http://127.0.0.1:{doorway.port}")
+    on_the_detour(bob)
+    chat("ann", "POST", f"/conversations/{room}/bans", {"user": "bob"})
+    expect(bob.get_by_text("You are not in this conversation any more.")).to_be_visible(timeout=30_000)
+
+
 def test_the_line_is_lost_to_a_proxy_and_found_again_without_a_gap_or_a_double(
     window: Window, chat: Api, doorway: Doorway
 ) -> None:

@@ -76,7 +76,14 @@ export class Detour {
 
   async #read(conversation: string, wait: number, signal: AbortSignal): Promise<boolean> {
     const after = this.#after.get(conversation) ?? 0;
-    const page = await this.#api.poll(conversation, after, wait, signal);
+    const page = await this.#api.poll(conversation, after, wait, signal).catch((problem: unknown) => {
+      if (problem instanceof ApiError && (problem.problem.status === 403 || problem.problem.status === 404)) {
+        this.#after.delete(conversation);
+        this.#listener.onNotice({ type: "error", ref: conversation, error: { detail: problem.message, code: problem.problem.code } });
+        return { items: [], next_cursor: null };
+      }
+      throw problem;
+    });
     if (signal.aborted || !this.#after.has(conversation)) return false;
     this.#after.set(conversation, Math.max(Number(page.next_cursor ?? after), this.#after.get(conversation) ?? 0));
     for (const event of page.items) this.#listener.onNotice(event satisfies Event);
