@@ -1,4 +1,4 @@
-"""A way to the server that can be shut for one page only."""
+"""A way to the server that can be shut for one page only, or let no WebSocket through, as some proxies do."""
 
 import contextlib
 import socket
@@ -12,8 +12,17 @@ class Doorway:
         self._server_port = port
         self._listener: socket.socket | None = None
         self._open: list[socket.socket] = []
+        self._sockets: list[socket.socket] = []
         self.port = 0
+        self.refuses_sockets = False
         self.open()
+
+    def refuse_sockets(self) -> None:
+        """From now on, and end those that are open."""
+        self.refuses_sockets = True
+        for connection in self._sockets:
+            _cut(connection)
+        self._sockets.clear()
 
     def open(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", self.port))
@@ -34,10 +43,26 @@ class Doorway:
                 inner, _ = listener.accept()
             except OSError:
                 return
+            threading.Thread(target=self._serve, args=(inner,), daemon=True).start()
+
+    def _serve(self, inner: socket.socket) -> None:
+        # A browser opens a connection of its own for a WebSocket: its first bytes say so.
+        with contextlib.suppress(OSError):
+            first = inner.recv(65536)
+            upgrade = b"upgrade: websocket" in first.lower()
+            if upgrade and self.refuses_sockets:
+                inner.sendall(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                _cut(inner)
+                return
             outer = socket.create_connection(("127.0.0.1", self._server_port))
             self._open += [inner, outer]
-            for source, target in ((inner, outer), (outer, inner)):
-                threading.Thread(target=_pump, args=(source, target), daemon=True).start()
+            if upgrade:
+                self._sockets += [inner, outer]
+            outer.sendall(first)
+            threading.Thread(target=_pump, args=(inner, outer), daemon=True).start()
+            _pump(outer, inner)
+            return
+        _cut(inner)
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:

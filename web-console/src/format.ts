@@ -44,9 +44,14 @@ export function bytes(value: number): string {
 export function duration(seconds: number): string {
   if (seconds < 1) return "less than a second";
   if (seconds < MINUTE) return `${Math.round(seconds)} s`;
-  if (seconds < HOUR) return `${Math.floor(seconds / MINUTE)} min ${Math.round(seconds % MINUTE)} s`;
-  if (seconds < DAY) return `${Math.floor(seconds / HOUR)} h ${Math.round((seconds % HOUR) / MINUTE)} min`;
-  return `${Math.floor(seconds / DAY)} d ${Math.round((seconds % DAY) / HOUR)} h`;
+  if (seconds < HOUR) return parts(Math.floor(seconds / MINUTE), "min", Math.round(seconds % MINUTE), "s");
+  if (seconds < DAY) return parts(Math.floor(seconds / HOUR), "h", Math.round((seconds % HOUR) / MINUTE), "min");
+  return parts(Math.floor(seconds / DAY), "d", Math.round((seconds % DAY) / HOUR), "h");
+}
+
+/** "5 min" rather than "5 min 0 s". */
+function parts(most: number, unit: string, rest: number, small: string): string {
+  return rest ? `${most} ${unit} ${rest} ${small}` : `${most} ${unit}`;
 }
 
 /** "3 min ago", "in 2 h"; further than a month away, the day. */

@@ -137,6 +137,7 @@ class ChatSystem(Chat):
                 ids,
                 vapid_public_key=b64(public_point(key_from_secret(secret))),
                 private_endpoints=settings.push_private_endpoints,
+                services=configured_push(settings),
             )
             self.mount = self._doors(hub, verifier, settings, messages)
             self._stack = stack.pop_all()
@@ -179,7 +180,7 @@ class ChatSystem(Chat):
                     self.tokens, self.presence, self.progress, self.delivery, self.subscriptions, callers
                 ),
                 reading_routes(self, self.presence, callers),
-                stream_routes(self, self.delivery, callers),
+                stream_routes(self, self.delivery, self.presence, callers),
                 media_routes(self.media, callers),
             ),
             sockets=(ours.route(), centrifugo.route()),
@@ -243,6 +244,12 @@ def make_workers(
             messages=messages, words=words, media=MediaStore(database, blobs), clock=clock, settings=settings
         ),
     }
+
+
+def configured_push(settings: ChatSettings) -> frozenset[str]:
+    """The names of `push_services`."""
+    wanted = {"webpush": True, "fcm": bool(settings.fcm_service_account), "apns": bool(settings.apns_key)}
+    return frozenset(name for name, there in wanted.items() if there)
 
 
 def push_services(settings: ChatSettings, clock: Clock, secret: bytes) -> dict[str, PushService]:

@@ -105,7 +105,29 @@ def check_json(body: bytes, name: str = "the body") -> None:
     except msgspec.DecodeError as error:
         raise MalformedRequestError(f"{name} is not JSON: {error}") from error
     if b"\\u0000" in body and _NUL.search(body):
-        raise InvalidInputError(f"{name} contains a NUL character, which cannot be stored")
+        raise InvalidInputError(
+            f"{name} contains a NUL character, which cannot be stored",
+            field=_field_with_nul(body),
+        )
+
+
+def _field_with_nul(body: bytes) -> str | None:
+    try:
+        return _nul_in(msgspec.json.decode(body))
+    except (RecursionError, msgspec.DecodeError):
+        return None
+
+
+def _nul_in(value: Any, place: str = "") -> str | None:
+    """The path of the first text with a NUL (`rules[0].name`)."""
+    if isinstance(value, str):
+        return place or None if "\0" in value else None
+    within: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, dict):
+        within = ((f"{place}.{key}" if place else key, one) for key, one in value.items())
+    elif isinstance(value, list):
+        within = ((f"{place}[{number}]", one) for number, one in enumerate(value))
+    return next((found for path, one in within if (found := _nul_in(one, path))), None)
 
 
 def _answer(request: Request[Any, Any, Any], cause: Exception) -> Response[bytes]:

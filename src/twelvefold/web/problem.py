@@ -40,6 +40,7 @@ _PROCESS = secrets.token_hex(4)
 _numbers = itertools.count(secrets.randbelow(1 << 24))
 _PLACE = re.compile(r"`(?:key in )?\$\.?([^`]*)`$")
 _NAMED = re.compile(r"(?:missing required|unknown) field `([^`]*)`")
+_MISSING_PARAMETER = re.compile(r"^Missing required \w+ parameter '([^']*)'")
 _RESERVED = frozenset({"type", "title", "status", "detail", "code", "field", "hint", "request_id"})
 
 
@@ -188,7 +189,8 @@ def _from_litestar(cause: HTTPException) -> TwelvefoldError:
 def _from_validation(cause: ValidationException) -> TwelvefoldError:
     faults = [fault for fault in cause.extra or () if isinstance(fault, dict)]
     if not faults:
-        return InvalidInputError(cause.detail)
+        missing = _MISSING_PARAMETER.search(cause.detail)
+        return InvalidInputError(cause.detail, field=missing[1] if missing else None)
     listed = [
         {"field": _field(fault), "detail": str(fault.get("message", "")), "source": _source(fault)}
         for fault in faults

@@ -36,7 +36,7 @@ def test_ten_thousand_messages_scroll_with_few_in_the_document(
     say(ann, "and I was here")
     expect(message(ann, "and I was here")).to_be_in_viewport()
     ann.get_by_role("button", name="Members").click()
-    sheet = ann.get_by_role("dialog", name="Members, 500 members")
+    sheet = ann.get_by_role("dialog", name="Members (500)")
     expect(sheet.get_by_role("row", name="ann, Owner")).to_be_visible()
     sheet.locator("[role=row][data-index='0']").focus()
     foot = sheet.locator(".table-foot")

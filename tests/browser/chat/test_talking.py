@@ -35,6 +35,19 @@ def test_a_message_is_delivered_then_read_and_typing_is_seen(window: Window, cha
     expect(ann.locator(".room-talk").get_by_role("status").filter(has_text="bob is writing")).to_be_visible()
 
 
+def test_what_was_unread_is_read_once_its_conversation_is_opened_by_its_address(
+    window: Window, chat: Api
+) -> None:
+    room = begin(chat, "ann", "bob")
+    for number in range(15):
+        chat("ann", "POST", f"/conversations/{room}/messages", {"text": f"m{number}"})
+    bob = window("bob", room)
+    whole(bob)
+    expect(bob.get_by_label("Your conversations").get_by_role("link", name="ann")).to_be_visible()
+    expect(bob.get_by_label("Your conversations").get_by_text("unread")).to_have_count(0)
+    expect(message(window("ann", room), "m14")).to_contain_text("Read")
+
+
 def test_an_answer_in_a_thread_is_counted_and_read_beside_it(window: Window, chat: Api) -> None:
     room = begin(chat, "ann", "bob")
     ann, bob = window("ann", room), window("bob", room)

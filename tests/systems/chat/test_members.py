@@ -111,8 +111,13 @@ async def test_slow_mode_holds_across_servers_and_not_for_moderators_or_repeats(
     room = await room_of(node, "ann", "bob", slow_mode_seconds=600)
     message = NewMessage(text="one", client_msg_id="1")
     first = await node.chat.send(T, room, "bob", message)
+    too_soon = NewMessage(text="two", client_msg_id="2")
+    for server in (other, other, node):  # what was refused is not let through for being said again
+        with pytest.raises(SlowModeError) as refused:
+            await server.chat.send(T, room, "bob", too_soon)
+        assert 0 < refused.value.retry_after_seconds <= 600
     with pytest.raises(SlowModeError):
-        await other.chat.send(T, room, "bob", NewMessage(text="two"))
+        await other.chat.send(T, room, "bob", NewMessage(text="three"))
     assert (await other.chat.send(T, room, "bob", message)).id == first.id
     await other.chat.send(T, room, "ann", NewMessage(text="owner"))
     await other.chat.send(T, room, "ann", NewMessage(text="owner again"))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import httpx2
@@ -122,6 +123,26 @@ async def test_rest_our_socket_and_centrifugos_clients_meet_in_one_conversation(
                 pass
             assert said["data"] == {"text": "by Centrifugo"}
         await bob.disconnect()
+
+
+def test_the_page_names_every_request_of_the_api_and_no_other(server):
+    page = Path("docs/chat.md").read_text(encoding="utf-8")
+    table = page.partition("| request | does |")[2].partition("\n## ")[0]
+    named, methods = set(), []
+    for method, path in re.findall(r"`(GET|POST|PUT|PATCH|DELETE)(?: (/[^`]*))?`", table):
+        methods.append(method)
+        if path:
+            named |= {(one, path) for one in methods}
+            methods = []
+    paths = httpx2.get(f"{server.url}/openapi.json").json()["paths"]
+    prefix = "/v1/chat"
+    there = {
+        (method.upper(), path.removeprefix(prefix))
+        for path, methods in paths.items()
+        if path.startswith(prefix + "/")
+        for method in methods
+    }
+    assert named == there
 
 
 async def test_the_worker_makes_messages_searchable(server, eventually):

@@ -10,6 +10,7 @@ import websockets
 from tests.systems.chat.test_sending import T, room_of
 
 from twelvefold.systems.chat.contracts import NewMessage
+from twelvefold.systems.chat.routes.socket import MAX_MESSAGE_BYTES
 
 
 async def test_two_users_on_two_servers_see_each_other_live_and_in_order(node, other, connect):
@@ -174,7 +175,7 @@ async def test_broken_utf8_closes_with_1007_and_an_unmasked_giant_with_1009(node
     await ann.socket.send(b"\xff\xfe", text=True)
     assert await ann.until_closed() == 1007
     bob = await connect("bob")
-    await bob.socket.send("x" * (3 << 20))
+    await bob.socket.send("x" * (MAX_MESSAGE_BYTES + 1))
     assert await bob.until_closed() == 1009
 
 

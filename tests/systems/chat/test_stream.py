@@ -99,6 +99,31 @@ async def test_a_long_poll_waits_for_the_next_event_or_says_that_there_is_none(n
     assert nothing.json() == {"items": [], "next_cursor": "2"}
 
 
+async def test_who_streams_or_polls_is_there_and_gone_when_it_ends(node, api, other, eventually):
+    room = await room_of(node, "ann", "bob")
+
+    async def there() -> list[str]:
+        found = await api.get("/v1/chat/presence", params={"user": ["ann", "bob", "carl"]})
+        return [one["user"] for one in found.json()["items"] if one["online"]]
+
+    async def of(*wanted: str) -> None:
+        async def seen() -> bool:
+            return await there() == [*wanted]
+
+        await eventually(seen)
+
+    await of()
+    by_bob = {"Chat-User": "bob"}
+    place = f"/v1/chat/conversations/{room}/poll"
+    polling = asyncio.create_task(api.get(place, params={"after": 1}, headers=by_bob))
+    async with listening(api, room) as events:
+        await events.seqs(1)
+        await of("ann", "bob")
+        await node.chat.send(T, room, "ann", NewMessage(text="polled"))
+        await polling
+    await of()  # after the grace of a flap
+
+
 async def test_a_server_that_drains_waits_for_no_stream_and_no_poll(other, node, api, owner_key, eventually):
     room = await room_of(node, "ann", "bob")
     headers = {"Authorization": f"Bearer {owner_key}", "Chat-User": "ann"}

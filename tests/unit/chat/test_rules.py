@@ -108,6 +108,33 @@ def test_a_body_comes_back_as_it_was_and_its_fingerprint_knows_it(text, salt):
     assert fingerprint(body) != fingerprint(msgspec.structs.replace(body, text=text + "x"))
 
 
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"text": "a\0"}, "text"),
+        ({"text": "a", "client_msg_id": "\0"}, "client_msg_id"),
+        ({"data": msgspec.Raw(b'"\\u0000"')}, "data"),
+        ({"data": msgspec.Raw(b"[" * 65 + b"]" * 65)}, "data"),
+        ({"data": msgspec.Raw(b'{"a":' * 65 + b"1" + b"}" * 65)}, "data"),
+    ],
+)
+def test_what_not_every_reader_could_take_is_refused_by_its_field(given, field):
+    with pytest.raises(InvalidInputError) as refused:
+        body_of(NewMessage(**given))
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'"\\\\u0000"', b"[" * 64 + b"]" * 64, b"[" + b"[]," * 200 + b"[]]", b'"' + b"[" * 500 + b'"',
+        b'["\\"["' + b',"["' * 99 + b"]",
+    ],
+)  # fmt: skip
+def test_data_that_only_looks_deep_or_like_a_nul_is_kept(data):
+    assert body_of(NewMessage(data=msgspec.Raw(data))).data == data
+
+
 def test_an_erased_body_is_a_deleted_one_and_senders_ids_are_their_own():
     assert unpack(b"") == Body(deleted=True)
     assert key_of("ann", "1") != key_of("bob", "1")

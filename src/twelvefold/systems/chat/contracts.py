@@ -29,7 +29,6 @@ Change = Literal["joined", "left", "removed", "banned", "unbanned", "role"]
 EventType = Literal["message", "edited", "deleted", "reaction", "member", "conversation"]
 
 MAX_TEXT_BYTES = 1 << 20
-MAX_MEMBERS = 100_000
 MAX_PAGE = 1000
 
 UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -37,7 +36,7 @@ DeviceId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[
 ClientMessageId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Name = Annotated[str, msgspec.Meta(max_length=200)]
 Channel = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[!-~]+$")]
-Emoji = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Emoji = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Seq = Annotated[int, msgspec.Meta(ge=1, le=(1 << 62))]
 
 
@@ -99,6 +98,24 @@ class TooManyMessagesError(RateLimitedError):
     """You send faster than this server takes from one user."""
 
     code = "chat.too_many_messages"
+
+
+class AlreadyAMemberError(ConflictError):
+    """They are in this conversation already."""
+
+    code = "chat.already_a_member"
+
+
+class AlreadyBannedError(ConflictError):
+    """They are banned already."""
+
+    code = "chat.already_banned"
+
+
+class NotBannedError(NotFoundError):
+    """They are not banned from this conversation."""
+
+    code = "chat.not_banned"
 
 
 class ConversationFullError(ConflictError):

@@ -14,6 +14,8 @@ import { RoomPane } from "./RoomPane";
 import { Found } from "./Search";
 import { become, openConversation, windowOf } from "./state";
 
+const DETOUR = "Something between here and the server refuses WebSockets. Messages come all the same, by plain requests; a live line is tried again.";
+
 export function ChatWindow(props: { chat: Chat }): JSX.Element {
   const id = parameter("chat");
   const room = createMemo(() => (id() ? (props.chat.room(id()) ?? null) : null));
@@ -84,14 +86,14 @@ export function ChatWindow(props: { chat: Chat }): JSX.Element {
 /** Who one is, and whether the line is there. */
 function Who(props: { chat: Chat }): JSX.Element {
   const state = () => props.chat.line.state();
-  const words = () => ({ opening: "Connecting…", live: "Connected", lost: "Reconnecting…", closed: "Ended" })[state().kind];
+  const words = () => ({ opening: "Connecting…", live: "Connected", detour: "Connected by long poll", lost: "Reconnecting…", closed: "Ended" })[state().kind];
   return (
     <header class="chat-who">
       <Face name={props.chat.user} />
       <div class="chat-who-text">
         <span class="strong clip">{props.chat.user}</span>
-        <span class="quiet small-text chat-line" role="status">
-          <Dot tone={state().kind === "live" ? "good" : state().kind === "closed" ? "bad" : "warn"} />
+        <span class="quiet small-text chat-line" role="status" title={state().kind === "detour" ? DETOUR : undefined}>
+          <Dot tone={props.chat.line.there() ? "good" : state().kind === "closed" ? "bad" : "warn"} />
           {words()}
         </span>
       </div>
@@ -149,8 +151,19 @@ function ConversationRow(props: { chat: Chat; room: Room; open: boolean }): JSX.
     const what = is.deleted ? "took a message back" : is.text || (is.attachments.length ? "sent a file" : "");
     return is.deleted ? `${is.author} ${what}` : `${is.author === props.chat.user ? "You" : is.author}: ${what}`;
   };
+  let row: HTMLLIElement | undefined;
+  // What is open is in the list's view, also where it is far down.
+  createEffect(() => {
+    if (!props.open) return;
+    requestAnimationFrame(() => {
+      const list = row?.closest(".chat-list");
+      if (!row || !list) return;
+      const { offsetTop: top, offsetHeight: height } = row;
+      if (top < list.scrollTop || top + height > list.scrollTop + list.clientHeight) list.scrollTop = top - list.clientHeight / 2;
+    });
+  });
   return (
-    <li>
+    <li ref={row}>
       <a
         class="chat-row"
         href={windowOf(props.chat.user, props.room.id)}

@@ -2,7 +2,7 @@
 // message waits for its files, and what was typed waits for whoever looks at another conversation in between.
 import { createSignal, createUniqueId, For, type JSX, onCleanup, onMount, Show } from "solid-js";
 import { createStore } from "solid-js/store";
-import { bytes } from "../../format";
+import { bytes, duration } from "../../format";
 import { Icon } from "../../parts/icons";
 import { InlineError } from "../../parts/states";
 import type { Medium } from "./api";
@@ -89,6 +89,7 @@ export function Composer(props: { chat: Chat; room: Room; thread?: number }): JS
     setUploads([]);
     field?.focus();
   };
+  const slow = () => props.room.listed.role === "member" && props.room.listed.conversation.slow_mode_seconds;
   const label = () => (props.thread ? "Answer in this thread" : "Message");
 
   return (
@@ -140,6 +141,9 @@ export function Composer(props: { chat: Chat; room: Room; thread?: number }): JS
             </For>
           </ul>
         </Show>
+        <Show when={slow()}>
+          {(seconds) => <p class="quiet small-text composer-slow">Slow mode: one message every {duration(seconds())}.</p>}
+        </Show>
         <div class="composer-row">
           <button type="button" class="icon-button" aria-label="Attach files" title="Attach files" onClick={() => files?.click()}>
             <Icon name="plus" />
@@ -160,6 +164,7 @@ export function Composer(props: { chat: Chat; room: Room; thread?: number }): JS
           <textarea
             ref={field}
             rows={1}
+            dir="auto"
             aria-label={label()}
             placeholder={over() ? "Drop the files here" : label()}
             value={text()}

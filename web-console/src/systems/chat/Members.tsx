@@ -1,6 +1,6 @@
 // Who is in a conversation, with what role, and how far they have read; take in, give a role, put out, ban.
 import { createResource, createSignal, For, type JSX, Show, Suspense } from "solid-js";
-import { count, plural } from "../../format";
+import { count } from "../../format";
 import { type Column, DataTable } from "../../parts/DataTable";
 import { Confirm, Dialog } from "../../parts/dialog";
 import { SelectField, TextField } from "../../parts/fields";
@@ -10,6 +10,7 @@ import type { Member, Role } from "./api";
 import { Face } from "./ChatWindow";
 import type { Chat } from "./chat";
 import type { Room } from "./room";
+import { Settings } from "./Settings";
 
 const ROLES = [
   { value: "member", title: "Member" },
@@ -58,12 +59,15 @@ export function Members(props: { chat: Chat; room: Room; onClose: () => void }):
                 <span class="quiet"> (you)</span>
               </Show>
             </span>
-            <span class="clip quiet small-text">{readWords(room, member)}</span>
+            <span class="clip quiet small-text">
+              <span class="narrow-only">{TITLES[member.role]}. </span>
+              {readWords(room, member)}
+            </span>
           </span>
         </span>
       ),
     },
-    { id: "role", title: "Role", track: "96px", cell: (member) => TITLES[member.role] },
+    { id: "role", title: "Role", track: "96px", wideOnly: true, cell: (member) => TITLES[member.role] },
     {
       id: "act",
       title: "",
@@ -79,8 +83,9 @@ export function Members(props: { chat: Chat; room: Room; onClose: () => void }):
     },
   ];
   return (
-    <Dialog title={`Members, ${plural(room.listed.conversation.members, "member")}`} kind="sheet" onClose={props.onClose}>
-      <Show when={moderates()}>
+    <Dialog title={`Members (${count(room.listed.conversation.members)})`} kind="sheet" onClose={props.onClose}>
+      <Show when={moderates() && !room.gone()}>
+        <Settings chat={chat} room={room} />
         <Add
           error={error()}
           onAdd={(user) => act(chat.api.add(room.id, user))}
@@ -200,7 +205,7 @@ function OneMember(props: OneProps): JSX.Element {
 }
 
 function readWords(room: Room, member: Member): string {
-  const behind = room.listed.last_seq - member.read_seq;
-  if (behind <= 0) return "Has read everything";
-  return member.read_seq ? `Has read up to ${count(member.read_seq)}` : "Has read nothing yet";
+  const read = Math.max(member.read_seq, room.readBy(member.user));
+  if (read >= room.listed.last_seq) return "Has read everything";
+  return read ? `Has read up to ${count(read)}` : "Has read nothing yet";
 }

@@ -1,6 +1,7 @@
 // One message: who, when, what; whether it was changed or taken back; who reacted, who has read it; what can be done.
 import { createMemo, createSignal, For, type JSX, Match, Show, Switch } from "solid-js";
-import { count, exact, plural } from "../../format";
+import { ApiError } from "../../api/http";
+import { count, duration, exact, plural } from "../../format";
 import { Confirm } from "../../parts/dialog";
 import { Icon } from "../../parts/icons";
 import { InlineError } from "../../parts/states";
@@ -131,7 +132,7 @@ function Message(props: RowProps & { together: boolean }): JSX.Element {
           </Match>
           <Match when={true}>
             <Show when={is().text}>
-              <p class="message-text">
+              <p class="message-text" dir="auto">
                 <Text text={is().text} />
                 <Show when={is().edited}>
                   <span class="quiet small-text"> (edited)</span>
@@ -167,7 +168,19 @@ function Message(props: RowProps & { together: boolean }): JSX.Element {
           </button>
         </Show>
         <Show when={is().sending === "waiting" && is().problem}>
-          {(problem) => <p class="warn small-text">Not sent yet: {(problem() as Error).message} It is tried again by itself.</p>}
+          {(problem) => (
+            <div class="message-failed-acts">
+              <p class="warn small-text">
+                Not sent yet: {(problem() as Error).message} {againWords(problem())}
+              </p>
+              {/* What was refused is not there; what got no answer may be. */}
+              <Show when={(problem() as Partial<ApiError>).problem?.status === 429}>
+                <button type="button" class="button small" onClick={() => props.room.outbox.take(props.entry)}>
+                  Discard
+                </button>
+              </Show>
+            </div>
+          )}
         </Show>
         <Show when={is().sending === "failed"}>
           <div class="message-failed">
@@ -325,6 +338,11 @@ function Text(props: { text: string }): JSX.Element {
       </Show>
     </>
   );
+}
+
+function againWords(problem: unknown): string {
+  const seconds = problem instanceof ApiError ? problem.retryAfterSeconds : null;
+  return seconds && seconds > 5 ? `It is tried again within ${duration(Math.ceil(seconds))}.` : "It is tried again by itself.";
 }
 
 function receiptWords(room: Room, is: Shown): string {

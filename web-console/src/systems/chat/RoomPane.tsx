@@ -49,7 +49,7 @@ export function RoomPane(props: { chat: Chat; room: Room }): JSX.Element {
   });
   createEffect(() => {
     room.listed.last_seq;
-    if (visible() && atEnd() && chat.line.state().kind === "live") chat.read(room);
+    if (visible() && atEnd() && chat.line.there()) chat.read(room);
   });
   createEffect(
     on(

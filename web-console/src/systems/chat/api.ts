@@ -78,6 +78,11 @@ export interface Receipt {
   read_seq: number;
 }
 
+export interface Presence {
+  user: string;
+  online: boolean;
+}
+
 export interface Member extends Receipt {
   role: Role;
   joined_at: string;
@@ -164,6 +169,28 @@ export class Api {
 
   react(id: string, seq: number, emoji: string, added: boolean): Promise<{ data: Sent; call: Call }> {
     return this.ask("PUT", `${BASE}/${id}/messages/${seq}/reactions`, { emoji, added });
+  }
+
+  /** Events after a sequence; waits so long for the first of them. */
+  poll(id: string, after: number, wait: number, signal: AbortSignal): Promise<Page<Event>> {
+    return this.#read(withQuery(`${BASE}/${id}/poll`, { after, wait }), signal);
+  }
+
+  report(id: string, marks: { delivered_seq?: number; read_seq?: number; device?: string }): Promise<{ call: Call }> {
+    return this.ask("PUT", `${BASE}/${id}/receipts`, marks);
+  }
+
+  typing(id: string): Promise<{ call: Call }> {
+    return this.ask("POST", `${BASE}/${id}/typing`);
+  }
+
+  async presence(users: string[], signal?: AbortSignal): Promise<Presence[]> {
+    const query = new URLSearchParams(users.map((user) => ["user", user]));
+    return (await this.#read<{ items: Presence[] }>(`/v1/chat/presence?${query}`, signal)).items;
+  }
+
+  settle(id: string, changed: { name?: string; slow_mode_seconds?: number }): Promise<{ data: Conversation; call: Call }> {
+    return this.ask("PATCH", `${BASE}/${id}`, changed);
   }
 
   receipts(id: string, cursor: string | null): Promise<Page<Receipt>> {

@@ -13,6 +13,7 @@ const LONGEST_LIST = 500;
 const GATHER_MS = 16;
 const REPORT_MS = 250;
 const TYPING_MS = 2000;
+const AGAIN_MS = 2000;
 const MOST_LOOKED_AT = 200;
 
 interface Place {
@@ -68,7 +69,7 @@ export class Chat {
     [this.online, this.#setOnline] = createStore<Record<string, boolean>>({});
     const newest = (room: Room) => room.last()?.is.at ?? room.listed.conversation.created_at;
     this.sorted = createMemo(() => [...this.rooms()].sort((one, other) => newest(other).localeCompare(newest(one))));
-    this.line = new Line(user, { onLive: () => this.#live(), onNotice: (notice) => this.#hear(notice) });
+    this.line = new Line(this.api, { onLive: () => this.#live(), onNotice: (notice) => this.#hear(notice) });
     void this.refresh();
   }
 
@@ -199,7 +200,7 @@ export class Chat {
   }
 
   #follow(): void {
-    if (this.line.state().kind !== "live") return;
+    if (!this.line.there()) return;
     for (const room of this.#byId.values()) {
       if (room.following || room.gone()) continue;
       room.following = this.line.say({ op: "follow", ref: room.id, conversation: room.id, after: room.after() });
@@ -223,7 +224,18 @@ export class Chat {
       const room = this.#byId.get(notice.conversation);
       room?.mark(notice.items);
       if (notice.more && room === this.#opened) void room?.readReceipts();
+    } else if (notice.type === "error") {
+      const room = this.#byId.get(notice.ref ?? "");
+      if (room) this.#refused(room, notice.error);
     }
+  }
+
+  /** A conversation could not be followed. */
+  #refused(room: Room, error: { code: string; field?: string }): void {
+    room.following = false;
+    if (error.field === "after") room.beginAnew(); // the server has less than this window: it was set back
+    else if (error.code.startsWith("chat.")) return room.end("You are not in this conversation any more.");
+    setTimeout(() => !this.#ended && this.#follow(), AGAIN_MS);
   }
 
   /** All news of a moment are one change of the page. */
@@ -255,6 +267,7 @@ export class Chat {
 
   opened(room: Room | null): void {
     this.#opened = room;
+    this.line.focus(room?.id ?? null);
     if (room) void room.open().then(() => this.look());
   }
 

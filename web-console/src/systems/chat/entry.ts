@@ -1,5 +1,6 @@
 // What a conversation consists of, as it is shown: messages, and notes about who came and went.
 import { createStore, type SetStoreFunction } from "solid-js/store";
+import { duration } from "../../format";
 import type { Attachment, Event, Reaction } from "./api";
 
 export interface Shown {
@@ -64,8 +65,10 @@ function dataOf(data: unknown): string {
 function noteOf(event: Event): string {
   const { author, user = "", change } = event;
   if (event.type === "conversation") {
-    if (event.name !== undefined) return `${author} named this “${event.name}”`;
-    return event.slow_mode_seconds ? `${author} set slow mode to ${event.slow_mode_seconds} s` : `${author} ended slow mode`;
+    const { name, slow_mode_seconds: slow } = event;
+    const named = name === undefined ? "" : name ? `named this “${name}”` : "took this conversation's name away";
+    const slowed = slow === undefined ? "" : slow ? `set slow mode to one message every ${duration(slow)}` : "ended slow mode";
+    return `${author} ${[named, slowed].filter(Boolean).join(" and ")}`;
   }
   if (change === "joined") return event.seq === 1 ? `${user} began this conversation` : author === user ? `${user} joined` : `${author} took ${user} in`;
   if (change === "left") return `${user} left`;

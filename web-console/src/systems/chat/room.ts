@@ -2,7 +2,7 @@
 // what is still being sent. Three sources meet here (the live stream, history, what this window sends), and all are
 // joined by the sequence: an entry that is there is never put there again. What is sent has a name of its own
 // (`client_msg_id`) from the start, so that sending it again after a break is the same message.
-import { type Accessor, batch, createMemo, createSignal, type Setter } from "solid-js";
+import { type Accessor, batch, createMemo, createSignal, type Setter, untrack } from "solid-js";
 import { createStore, type SetStoreFunction } from "solid-js/store";
 import type { Attachment, Draft, Event, Listed, Receipt } from "./api";
 import { type Entry, entryOf, reacted, shownOf } from "./entry";
@@ -24,8 +24,8 @@ export class Room {
   readonly id: string;
   readonly listed: Listed;
   readonly setListed: SetStoreFunction<Listed>;
-  /** Everything up to here came by the stream. */
-  position: number | null = null;
+  readonly #position: Accessor<number | null>;
+  readonly #setPosition: Setter<number | null>;
   following = false;
 
   readonly outbox: Outbox;
@@ -62,6 +62,7 @@ export class Room {
     this.#around = around;
     this.#head = listed.last_seq;
     [this.listed, this.setListed] = createStore(listed);
+    [this.#position, this.#setPosition] = createSignal<number | null>(null);
     [this.#stored, this.#setStored] = createSignal<Entry[]>([]);
     this.outbox = new Outbox(this.id, around, (entry, seq) => this.#acknowledged(entry, seq));
     [this.#marked, this.#bumpMarks] = createSignal(0);
@@ -77,6 +78,11 @@ export class Room {
       const descending = (pick: (mark: Receipt) => number) => Float64Array.from(others, pick).sort().reverse();
       return { delivered: descending((mark) => mark.delivered_seq), read: descending((mark) => mark.read_seq), of: others };
     });
+  }
+
+  /** Everything up to here came by the stream. */
+  get position(): number | null {
+    return this.#position();
   }
 
   get user(): string {
@@ -100,6 +106,12 @@ export class Room {
   members(): string[] {
     this.#marked();
     return [...this.#marks.keys()];
+  }
+
+  /** Up to where somebody has read, as far as it was told. */
+  readBy(user: string): number {
+    this.#marked();
+    return this.#marks.get(user)?.read_seq ?? 0;
   }
 
   // -- reading ----------------------------------------------------------------------------------
@@ -199,15 +211,20 @@ export class Room {
 
   /** Where to follow from: what this window has, or just enough for a preview. */
   after(): number {
-    this.position ??= Math.max(0, this.#head - 10);
-    return this.position;
+    return untrack(this.#position) ?? this.#setPosition(Math.max(0, this.#head - 10));
+  }
+
+  /** What is here is not what the server has. */
+  beginAnew(): void {
+    this.#head = 0;
+    this.#forget();
   }
 
   #forget(): void {
     this.#generation += 1;
     batch(() => {
       this.#setLoading(false);
-      this.position = null;
+      this.#setPosition(null);
       this.#oldest = null;
       this.#bySeq.clear();
       this.#replies.clear();
@@ -230,11 +247,12 @@ export class Room {
           if (event.author !== this.user && event.seq > this.#head) this.setListed("unread", (count) => count + 1);
           const target = event.thread === undefined ? undefined : this.#bySeq.get(event.thread);
           if (target && event.seq > target.asOf) target.set("replies", (count) => count + 1);
-        } else if (event.type === "conversation" && event.name !== undefined) {
-          this.setListed("conversation", "name", event.name);
+        } else if (event.type === "conversation") {
+          if (event.name !== undefined) this.setListed("conversation", "name", event.name);
+          if (event.slow_mode_seconds !== undefined) this.setListed("conversation", "slow_mode_seconds", event.slow_mode_seconds);
         } else if (event.type === "member") this.#moved(event);
       }
-      this.position = newest.seq;
+      this.#setPosition(newest.seq);
       this.#head = Math.max(this.#head, newest.seq);
       this.setListed("last_seq", this.#head);
     });
@@ -354,6 +372,11 @@ export class Room {
       if (entry.is.thread === null) this.#merge([entry]);
       else this.#answer(entry.is.thread, entry);
     });
+  }
+
+  /** Nothing can be said here any more. */
+  end(why: string): void {
+    this.#setGone(why);
   }
 
   close(): void {

@@ -18,6 +18,7 @@ from twelvefold.systems.chat.routes.requests import (
     MessageRequest,
     ReactionRequest,
     ReceiptRequest,
+    RoleRequest,
     SettingsRequest,
     TextRequest,
     number,
@@ -103,10 +104,10 @@ def conversation_routes(chat: Chat, callers: Callers) -> Router:
 
     @patch("/{conversation:str}/members/{user:str}", summary="Give a role")
     async def give_role(
-        request: Ask, conversation: Id, user: UserName, data: JSONBody[MemberRequest]
+        request: Ask, conversation: Id, user: UserName, data: JSONBody[RoleRequest]
     ) -> SentView:
         caller = await who(request, "write")
-        if data.user != user:
+        if data.user is not None and data.user != user:
             raise InvalidInputError("the body names another user than the address", field="user")
         place = number(conversation, "conversation")
         return sent_view(await chat.give_role(caller.tenant, caller.user, place, user, data.role))
@@ -230,7 +231,7 @@ def message_routes(chat: Chat, progress: Progress, callers: Callers) -> Router:
         request: Ask,
         conversation: Id,
         seq: SeqParameter,
-        after: Annotated[int, QueryParameter(ge=0)] = 0,
+        after: Annotated[int, QueryParameter(ge=0, le=1 << 62)] = 0,
         limit: Limit = 50,
     ) -> EventList:
         caller = await who(request, "read")

@@ -35,7 +35,7 @@ class Callers:
         if token:
             return await self.by_token(token)
         principal = require(principal_in(request.scope), scope)
-        return self.by_principal(principal, unquote(request.headers.get(USER_HEADER, "")))
+        return self.by_principal(principal, _named(request.headers.get(USER_HEADER, "")))
 
     async def by_token(self, token: str) -> Caller:
         """The user of a token."""
@@ -50,3 +50,17 @@ class Callers:
         if len(user) > MAX_USER or any(character < " " or character == "\x7f" for character in user):
             raise InvalidInputError("a user's id has at most 128 printable characters", field=USER_HEADER)
         return Caller(principal.tenant_id, user, by_key=True)
+
+
+def _named(header: str) -> str:
+    """A user's id as headers carry it. Two that cannot be told apart must not become one user."""
+    try:
+        if header.isascii():
+            return unquote(header, errors="strict")
+    except UnicodeDecodeError:
+        pass
+    raise InvalidInputError(
+        "a user's id is ASCII here, or percent-encoded UTF-8",
+        field=USER_HEADER,
+        hint="send J%C3%B6rg for Jörg",
+    )

@@ -17,7 +17,7 @@ from twelvefold.kernel.errors import InvalidInputError, OverloadedError, Twelvef
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.chat.contracts import Presence, Sent
 from twelvefold.systems.chat.routes.caller import Caller
-from twelvefold.systems.chat.routes.forms import FORMS, JSON, read_request
+from twelvefold.systems.chat.routes.forms import FORMS, JSON, read_request, ref_of
 from twelvefold.systems.chat.routes.live import LiveSockets, Seat
 from twelvefold.systems.chat.routes.requests import SocketRequest
 from twelvefold.systems.chat.routes.views import event_json
@@ -32,6 +32,9 @@ from twelvefold.web.socket_routes import Socket, SocketHandler
 
 MAX_PENDING = 256
 """Requests of one socket that wait to be begun; beyond it the socket is not read."""
+
+CONNECT_SECONDS = 30.0
+"""How long a socket may be nobody's."""
 
 EXPIRED = 4401
 REVOKED = 4403
@@ -111,13 +114,14 @@ class ChatSocket(SocketHandler):
     def opened(self, socket: Socket) -> None:
         """See `SocketHandler.opened`."""
         self.subscriber = socket
+        self._expiry = asyncio.get_running_loop().call_later(CONNECT_SECONDS, self._late)
 
     def received(self, socket: Socket, message: str | bytes) -> None:
         """See `SocketHandler.received`."""
         try:
             request = read_request(message)
         except TwelvefoldError as error:
-            self._fail(None, error)
+            self._fail(ref_of(message), error)
             return
         if self._pending is None and request.op == "send" and self.connection and self._send_now(request):
             return
@@ -189,7 +193,7 @@ class ChatSocket(SocketHandler):
         if request.token:
             token = await self._services.tokens.verify(request.token)
             if not token.user:
-                raise UnauthenticatedError("this token names no user")
+                raise UnauthenticatedError("this token names no user", field="token")
             self.user, self.tenant, expires = token.user, TenantId(token.tenant_id), token.expires_at_s
         if not self.user:
             raise UnauthenticatedError("a token is needed", field="token")
@@ -207,13 +211,16 @@ class ChatSocket(SocketHandler):
             for conversation_id, seq in (
                 await self._services.progress.cursors(self.tenant, self.user, self._device)
             ).items():
-                await self._follow_one(conversation_id, seq, None)
+                try:
+                    await self._follow_one(conversation_id, seq, None)
+                except TwelvefoldError as error:  # put out meanwhile: the others are followed all the same
+                    self._fail(None, error, conversation=str(conversation_id))
             self._answer(request.ref, {"type": "synced"})
 
     async def _refresh(self, request: SocketRequest) -> None:
         token = await self._services.tokens.verify(request.token or "")
         if (token.user, token.tenant_id) != (self.user, self.tenant):
-            raise UnauthenticatedError("this token is of another user")
+            raise UnauthenticatedError("this token is of another user", field="token")
         self._expire_at(token.expires_at_s)
         self._answer(request.ref, {"type": "refreshed"})
 
@@ -253,8 +260,8 @@ class ChatSocket(SocketHandler):
                 request.message(),
                 self._acknowledge(request),
             )
-        except TwelvefoldError as error:
-            self._fail(request.ref, error)
+        except Exception as cause:  # noqa: BLE001  # whatever it is becomes an answer on this socket
+            self._fail(request.ref, as_error(cause))
             return True
 
     async def _send(self, request: SocketRequest) -> None:
@@ -323,7 +330,7 @@ class ChatSocket(SocketHandler):
     async def _typing(self, request: SocketRequest) -> None:
         conversation_id = request.conversation_id()
         if conversation_id not in self._seats:
-            await self._services.chat.get(self.tenant, self.user, conversation_id)
+            await self._services.chat.check_speaker(self.tenant, self.user, conversation_id)
         self._services.presence.typing(conversation_id, self.user)
 
     async def _history(self, request: SocketRequest) -> None:
@@ -367,6 +374,9 @@ class ChatSocket(SocketHandler):
             left = max(0.0, self._services.tokens.seconds_until(expires))
             self._expiry = asyncio.get_running_loop().call_later(left, self._expired)
 
+    def _late(self) -> None:
+        self.subscriber.close(EXPIRED, "nobody has connected; send connect first")
+
     def _expired(self) -> None:
         self.subscriber.close(EXPIRED, "the token has expired; connect again with a new one")
 
@@ -378,9 +388,9 @@ class ChatSocket(SocketHandler):
         else:
             self.subscriber.send(encode(BINARY, _msgpack(msgspec.json.decode(_json(body)))))
 
-    def _fail(self, ref: Any, error: TwelvefoldError) -> None:
+    def _fail(self, ref: Any, error: TwelvefoldError, **more: str) -> None:
         shown = as_error(error) if error.status >= 500 and not isinstance(error, OverloadedError) else error
         body = {key: value for key, value in problem_of(shown).items() if value is not None}
         if error.retry_after_seconds is not None:
             body["retry_after_seconds"] = error.retry_after_seconds
-        self._answer(ref, {"type": "error", "error": body})
+        self._answer(ref, {"type": "error", **more, "error": body})

@@ -8,10 +8,11 @@ import msgspec
 from twelvefold.kernel.errors import InvalidInputError, MalformedRequestError
 from twelvefold.systems.chat.contracts import Event
 from twelvefold.systems.chat.routes.live import Form
-from twelvefold.systems.chat.routes.requests import SocketRequest
+from twelvefold.systems.chat.routes.requests import Referred, SocketRequest
 from twelvefold.systems.chat.routes.views import event_json
 from twelvefold.web.api import check_json
 from twelvefold.web.frames import BINARY, TEXT, encode
+from twelvefold.web.problem import field_in
 
 MSGPACK = "chat.msgpack"
 JSON = "chat.json"
@@ -19,6 +20,8 @@ _json = msgspec.json.Encoder().encode
 _msgpack = msgspec.msgpack.Encoder().encode
 _decode_json = msgspec.json.Decoder(SocketRequest).decode
 _decode_msgpack = msgspec.msgpack.Decoder(SocketRequest).decode
+_ref_in_json = msgspec.json.Decoder(Referred).decode
+_ref_in_msgpack = msgspec.msgpack.Decoder(Referred).decode
 _NUL = "\x00"
 _CENTRIFUGO_ONLY = frozenset({"join", "leave"})
 
@@ -71,7 +74,15 @@ def read_request(message: str | bytes) -> SocketRequest:
     except RecursionError as error:
         raise MalformedRequestError("the message is nested too deeply") from error
     except msgspec.ValidationError as error:
-        text, _, path = str(error).partition(" - at `$.")
-        raise InvalidInputError(text, field=path.rstrip("`") or None) from error
+        text = str(error)
+        raise InvalidInputError(text.partition(" - at `")[0], field=field_in(text)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedRequestError(f"the message cannot be read: {error}") from error
+
+
+def ref_of(message: str | bytes) -> str | int | None:
+    """The `ref` of a request that could not be read, so that its sender knows which one it was."""
+    try:
+        return (_ref_in_msgpack(message) if isinstance(message, bytes) else _ref_in_json(message)).ref
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from twelvefold.kernel.errors import InvalidInputError, OverloadedError
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.chat.contracts import Event
 from twelvefold.systems.chat.rules.standing import may_follow
@@ -20,6 +21,7 @@ from twelvefold.web.hub import Hub, Subscriber
 PAGE = 500
 CALM_BYTES = 256 * 1024
 CALM_SECONDS = 0.02
+BEHIND_SECONDS = 10.0
 STUCK_SECONDS = 30.0
 """How long a page of what was missed may wait for a reader, before the reader is left to its own bound."""
 
@@ -169,6 +171,8 @@ class LiveSockets:
             # Somebody may have been put out between the look and the seat: look again, from the seat.
             _, standing = await self._chat.fresh_place(follower.tenant, conversation_id, follower.user)
             may_follow(standing)
+            if after is not None and after > room.position:
+                await self._come_to(room, follower.tenant, after)
             position = room.position if after is None else after
             while position < room.position and not seat.has_left():
                 page = await self._page(conversation_id, position)
@@ -195,6 +199,18 @@ class LiveSockets:
             self.leave(conversation_id, seat)
             raise
         return seat
+
+    async def _come_to(self, room: LiveRoom, tenant: TenantId, seq: int) -> None:
+        """Wait for what another server has told this client already; else it would be told it twice."""
+        head = await self._chat.head(tenant, room.conversation_id)
+        if seq > head.last_seq:
+            raise InvalidInputError(
+                "this conversation has not come so far",
+                field="after",
+                hint=f"its last sequence is {head.last_seq}",
+            )
+        if not await self._delivery.moved(room, seq - 1, asyncio.get_running_loop().time() + BEHIND_SECONDS):
+            raise OverloadedError("this server is behind; follow again", retry_after_seconds=1)
 
     async def _page(self, conversation_id: int, position: int) -> "Page":
         """What comes after a position; all who ask while it is read share it, and its encoding."""

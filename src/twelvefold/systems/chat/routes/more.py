@@ -9,7 +9,7 @@ from litestar.response import Stream
 
 from twelvefold.kernel.errors import ForbiddenError
 from twelvefold.kernel.tenancy import TenantId
-from twelvefold.systems.chat.contracts import Medium
+from twelvefold.systems.chat.contracts import Medium, UserId
 from twelvefold.systems.chat.routes.api import Ask, Cursor, Id, UserName
 from twelvefold.systems.chat.routes.caller import Caller, Callers
 from twelvefold.systems.chat.routes.requests import PushRequest, TokenRequest, number
@@ -18,7 +18,7 @@ from twelvefold.systems.chat.rules.files import byte_range, disposition
 from twelvefold.systems.chat.service import Chat
 from twelvefold.systems.chat.service.delivery import Delivery
 from twelvefold.systems.chat.service.media import MediaLibrary
-from twelvefold.systems.chat.service.presence import PresenceService, user_key
+from twelvefold.systems.chat.service.presence import MAX_LOOKED_AT, PresenceService, user_key
 from twelvefold.systems.chat.service.progress import Progress
 from twelvefold.systems.chat.service.subscriptions import PushSubscriptions
 from twelvefold.systems.chat.service.tokens import Tokens
@@ -71,6 +71,13 @@ def user_routes(
         (found,) = await presence.of(caller.tenant, [user])
         return {"user": user, "online": found.online, "devices": found.devices}
 
+    @get("/presence", summary="Whether some of your users are there: ?user=ann&user=bob")
+    async def presence_of_some(
+        request: Ask, user: Annotated[list[UserId], QueryParameter(min_items=1, max_items=MAX_LOOKED_AT)]
+    ) -> dict[str, Any]:
+        caller = await callers.of(request, "chat:read")
+        return {"items": await presence.of(caller.tenant, user)}
+
     @get(
         "/users/{user:str}/route",
         guards=[requires("chat:read")],
@@ -102,7 +109,7 @@ def user_routes(
     return Router(
         "/v1/chat",
         route_handlers=[
-            make_token, token_secret, revoke, presence_of, route, devices, forget, push_key, subscribe,
+            make_token, token_secret, revoke, presence_of, presence_of_some, route, devices, forget, push_key, subscribe,
         ],
         tags=["Chat"],
     )  # fmt: skip
@@ -141,7 +148,7 @@ def reading_routes(chat: Chat, presence: PresenceService, callers: Callers) -> R
     async def typing(request: Ask, conversation: Id) -> None:
         caller = await callers.of(request, "chat:write")
         place = number(conversation, "conversation")
-        await chat.get(caller.tenant, caller.user, place)
+        await chat.check_speaker(caller.tenant, caller.user, place)
         presence.typing(place, caller.user)
 
     return Router("/v1/chat", route_handlers=[search, audit, typing], tags=["Chat"])

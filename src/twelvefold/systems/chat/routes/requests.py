@@ -41,6 +41,12 @@ def number(text: str | None, field: str) -> int:
     raise InvalidInputError(f"{field} is an id: digits, as text", field=field)
 
 
+class Referred(msgspec.Struct, frozen=True):
+    """What is read of a request that is not one."""
+
+    ref: str | int | None = None
+
+
 class SocketRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One request on our socket; which fields matter depends on `op`."""
 
@@ -51,7 +57,7 @@ class SocketRequest(msgspec.Struct, frozen=True, kw_only=True):
     sync: bool = False
     conversation: str | None = None
     seq: Seq | None = None
-    after: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    after: Annotated[int, msgspec.Meta(ge=0, le=(1 << 62))] | None = None
     before: Seq | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 50
     text: str = ""
@@ -147,6 +153,13 @@ class MemberRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     role: Role = "member"
 
 
+class RoleRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What somebody shall be. `user`, if it is said, is the one of the address."""
+
+    role: Role
+    user: UserId | None = None
+
+
 class BanRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Somebody to keep out."""
 
@@ -188,10 +201,18 @@ class PushRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 def _new_message(given: "SocketRequest | MessageRequest") -> NewMessage:
     return NewMessage(
         text=given.text,
-        data=None if given.data is None else msgspec.Raw(msgspec.json.encode(given.data)),
+        data=None if given.data is None else _as_json(given.data),
         client_msg_id=given.client_msg_id,
         reply_to=given.reply_to,
         thread=given.thread,
         attachments=given.attachments,
         mentions=given.mentions,
     )
+
+
+def _as_json(data: Any) -> msgspec.Raw:
+    try:
+        return msgspec.Raw(msgspec.json.encode(data))
+    except (TypeError, ValueError, RecursionError) as error:
+        # MessagePack has more than JSON: extensions, keys that are lists.
+        raise InvalidInputError(f"the data has no form as JSON: {error}", field="data") from error

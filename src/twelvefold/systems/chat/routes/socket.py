@@ -12,7 +12,8 @@ from twelvefold.systems.chat.routes.forms import FORMS, JSON, MSGPACK
 from twelvefold.systems.chat.settings import ChatSettings
 from twelvefold.web.socket_routes import Accepted, Handshake, SocketRoute
 
-MAX_MESSAGE_BYTES = MAX_TEXT_BYTES + 64 * 1024
+MAX_MESSAGE_BYTES = 3 * MAX_TEXT_BYTES + 64 * 1024
+"""A text at the limit fits also where its encoder writes every other character as `\\u…`; beyond it is 1009."""
 
 
 class SocketDoor:

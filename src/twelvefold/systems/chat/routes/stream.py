@@ -15,11 +15,12 @@ from litestar.response import Stream
 
 from twelvefold.kernel.errors import TwelvefoldError
 from twelvefold.systems.chat.routes.api import Ask, Id
-from twelvefold.systems.chat.routes.caller import Callers
+from twelvefold.systems.chat.routes.caller import Caller, Callers
 from twelvefold.systems.chat.routes.requests import number
 from twelvefold.systems.chat.routes.views import EventList, EventView, event_json
 from twelvefold.systems.chat.service import Chat
 from twelvefold.systems.chat.service.delivery import Delivery
+from twelvefold.systems.chat.service.presence import PresenceService
 from twelvefold.web.hub import event_block
 
 POLL_SECONDS = 25.0
@@ -33,7 +34,7 @@ _RETRY = b"retry: 1000\n\n"
 After = Annotated[int, QueryParameter(ge=0, le=1 << 62)]
 
 
-def stream_routes(chat: Chat, delivery: Delivery, callers: Callers) -> Router:
+def stream_routes(chat: Chat, delivery: Delivery, presence: PresenceService, callers: Callers) -> Router:
     """Events as a stream, or a page at a time."""
 
     @get(
@@ -47,28 +48,29 @@ def stream_routes(chat: Chat, delivery: Delivery, callers: Callers) -> Router:
         last = request.headers.get("Last-Event-ID", "")
         start = number(last, "Last-Event-ID") if last else after
         return Stream(
-            _blocks(request, place, start),
+            _blocks(request, caller, place, start),
             media_type="text/event-stream",
             headers={"cache-control": "no-store", "x-accel-buffering": "no"},
         )
 
-    async def _blocks(request: Ask, place: int, position: int) -> AsyncIterator[bytes]:
+    async def _blocks(request: Ask, caller: Caller, place: int, position: int) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
         end = loop.time() + STREAM_SECONDS
         room = await delivery.follow(place)
         try:
-            yield _RETRY
-            while loop.time() < end and not delivery.released:
-                caller = await callers.of(request, "chat:read")
-                upto = room.position  # before the look: what comes during it is for the next one
-                found = await chat.history(caller.tenant, caller.user, place, after=position, limit=PAGE)
-                if found:
-                    position = found[-1].seq
-                    yield b"".join(event_block(event_json(one), event_id=str(one.seq)) for one in found)
-                elif upto > position:
-                    position = upto  # what there was is not for this one to see
-                elif not await delivery.moved(room, position, min(end, loop.time() + HEARTBEAT_SECONDS)):
-                    yield _HEARTBEAT
+            with presence.waiting(caller.tenant, caller.user):
+                yield _RETRY
+                while loop.time() < end and not delivery.released:
+                    caller = await callers.of(request, "chat:read")
+                    upto = room.position  # before the look: what comes during it is for the next one
+                    found = await chat.history(caller.tenant, caller.user, place, after=position, limit=PAGE)
+                    if found:
+                        position = found[-1].seq
+                        yield b"".join(event_block(event_json(one), event_id=str(one.seq)) for one in found)
+                    elif upto > position:
+                        position = upto  # what there was is not for this one to see
+                    elif not await delivery.moved(room, position, min(end, loop.time() + HEARTBEAT_SECONDS)):
+                        yield _HEARTBEAT
         except TwelvefoldError:
             return  # put out, or the token has expired, or an engine is away: the next request is told which
         finally:
@@ -93,7 +95,9 @@ def stream_routes(chat: Chat, delivery: Delivery, callers: Callers) -> Router:
                 if found:
                     return EventList([EventView.of(event) for event in found], str(found[-1].seq))
                 after = max(after, upto)
-                if not await delivery.moved(room, after, deadline):
+                with presence.waiting(caller.tenant, caller.user):
+                    moved = await delivery.moved(room, after, deadline)
+                if not moved:
                     return EventList([], str(after))
         finally:
             delivery.unfollow(room)

@@ -5,6 +5,7 @@ guessing what a deleted message said.
 """
 
 import hashlib
+import re
 
 import msgspec
 
@@ -23,6 +24,8 @@ from twelvefold.systems.chat.contracts import (
 
 SALT_BYTES = 16
 MAX_DEPTH = 64
+"""Of arrays and objects in a client's own data: what every reader of it can be expected to take."""
+
 KINDS: dict[EventType, int] = {
     "message": 1,
     "edited": 2,
@@ -56,6 +59,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     client_msg_id: str | None = msgspec.field(default=None, name="i")
 
 
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Body).decode
 
@@ -78,6 +83,13 @@ def body_of(message: NewMessage, attachments: tuple[Attachment, ...] = ()) -> Bo
         raise MessageTooLargeError(field="text", size_bytes=text_bytes + len(data))
     if not (message.text or data or attachments):
         raise InvalidInputError("a message needs a text, data or an attachment", field="text")
+    # PostgreSQL's text cannot have it, and not every door's format is without it.
+    if "\0" in message.text:
+        raise InvalidInputError("the text has a NUL character, which cannot be stored", field="text")
+    if message.client_msg_id is not None and "\0" in message.client_msg_id:
+        raise InvalidInputError("the id has a NUL character, which cannot be stored", field="client_msg_id")
+    if data:
+        _check_data(data)
     return Body(
         text=message.text,
         data=data,
@@ -138,3 +150,18 @@ def _utf8_length(text: str) -> int:
         return len(text.encode())
     except UnicodeEncodeError as error:
         raise InvalidInputError("the text has half of a surrogate pair", field="text") from error
+
+
+def _check_data(data: bytes) -> None:
+    if b"\\u0000" in data and _NUL.search(data):
+        raise InvalidInputError("the data has a NUL character, which cannot be stored", field="data")
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for found in _BRACKETS.finditer(data):
+        if found[0] in (b"[", b"{"):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise InvalidInputError(f"the data is nested deeper than {MAX_DEPTH} levels", field="data")
+        elif found[0] in (b"]", b"}"):
+            depth -= 1

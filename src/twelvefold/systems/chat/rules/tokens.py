@@ -50,26 +50,26 @@ def sign(claims: dict[str, object], secret: bytes, tenant_id: int) -> str:
 def verify(token: str, secret: bytes, *, now_s: float, default_tenant: int) -> UserToken:
     """Who a token is of. Raises `TokenRefusedError`, `TokenExpiredError`."""
     if len(token) > MAX_TOKEN_BYTES:
-        raise TokenRefusedError("the token is too long")
+        raise TokenRefusedError("the token is too long", field="token")
     parts = token.encode().split(b".")
     if len(parts) != 3:
-        raise TokenRefusedError("a token has three parts")
+        raise TokenRefusedError("a token has three parts", field="token")
     try:
         header = _decode_header(_unb64(parts[0]))
         if header.alg != "HS256":
-            raise TokenRefusedError("tokens are signed with HS256 here", alg=header.alg[:20])
+            raise TokenRefusedError("tokens are signed with HS256 here", field="token", alg=header.alg[:20])
         tenant_id = int(header.kid) if header.kid else default_tenant
         if not hmac.compare_digest(_unb64(parts[2]), _mac(parts[0] + b"." + parts[1], secret, tenant_id)):
-            raise TokenRefusedError("the token's signature is not right")
+            raise TokenRefusedError("the token's signature is not right", field="token")
         claims = _decode_claims(_unb64(parts[1]))
     except (binascii.Error, ValueError) as error:
-        raise TokenRefusedError("the token cannot be read") from error
+        raise TokenRefusedError("the token cannot be read", field="token") from error
     if claims.exp is not None and now_s >= claims.exp + LEEWAY_SECONDS:
-        raise TokenExpiredError
+        raise TokenExpiredError(field="token")
     if claims.nbf is not None and now_s < claims.nbf:
-        raise TokenRefusedError("the token is not valid yet")
+        raise TokenRefusedError("the token is not valid yet", field="token")
     if len(claims.sub) > 128 or any(character < " " for character in claims.sub):
-        raise TokenRefusedError("the token's subject is no user id")
+        raise TokenRefusedError("the token's subject is no user id", field="token")
     return UserToken(
         tenant_id=tenant_id,
         user=claims.sub,

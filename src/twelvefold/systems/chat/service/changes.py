@@ -10,6 +10,8 @@ from twelvefold.kernel.errors import InvalidInputError, OverloadedError
 from twelvefold.kernel.ids import SnowflakeGenerator
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.chat.contracts import (
+    AlreadyAMemberError,
+    AlreadyBannedError,
     BannedError,
     Change,
     ConversationFullError,
@@ -18,12 +20,15 @@ from twelvefold.systems.chat.contracts import (
     NewMessage,
     NotAllowedError,
     NotAMemberError,
+    NotBannedError,
     Role,
     Sent,
+    TooManyMessagesError,
 )
 from twelvefold.systems.chat.rules import standing as rules
 from twelvefold.systems.chat.rules.bodies import KINDS, Body, body_of, pack
 from twelvefold.systems.chat.rules.standing import Standing
+from twelvefold.systems.chat.service.pace import Pace
 from twelvefold.systems.chat.service.rooms import Room, Rooms
 from twelvefold.systems.chat.settings import ChatSettings
 from twelvefold.systems.chat.store.conversations import Changes, ConversationStore
@@ -37,12 +42,14 @@ class ConversationChanges:
     """The part of `Chat` that changes conversations and messages."""
 
     def __init__(
-        self, *, conversations: ConversationStore, messages: MessageStore, rooms: Rooms, ids: SnowflakeGenerator,
-        clock: Clock, settings: ChatSettings, random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        self, *, conversations: ConversationStore, messages: MessageStore, rooms: Rooms, pace: Pace,
+        ids: SnowflakeGenerator, clock: Clock, settings: ChatSettings,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:  # fmt: skip
         self._conversations = conversations
         self._messages = messages
         self._rooms = rooms
+        self._pace = pace
         self._ids = ids
         self._clock = clock
         self._settings = settings
@@ -81,6 +88,8 @@ class ConversationChanges:
         """Put a reaction to a message, or take it away."""
         body = Body(target=seq, emoji=emoji, added=added)
 
+        self._keep_pace(tenant, user)
+
         async def judge(_: Room, standing: Standing) -> None:
             rules.may_send(standing)
             await self._target(conversation_id, standing, seq)
@@ -100,6 +109,7 @@ class ConversationChanges:
                 raise BannedError
             if room.conversation.access != "open":
                 raise NotAllowedError("this conversation is not open; somebody in it can add you")
+            await self._refuse_again(room, user)
             self._refuse_full(room)
 
         return await self._member(tenant, user, conversation_id, user, "joined", "member", judge)
@@ -117,6 +127,7 @@ class ConversationChanges:
                 raise BannedError("they are banned; lift the ban first")
             if rules.RANK[role] > rules.RANK[standing.role or "member"]:
                 raise NotAllowedError("you cannot give a role above your own")
+            await self._refuse_again(room, other)
             self._refuse_full(room)
 
         return await self._member(tenant, user, conversation_id, other, "joined", role, judge)
@@ -131,6 +142,8 @@ class ConversationChanges:
             raise BannedError
         if standing.role is not None and not (member and room.conversation.access == "open"):
             return
+        if member and await self._is_member(room, user):
+            return
 
         async def judge(room: Room, standing: Standing) -> None:
             if standing.banned:
@@ -142,9 +155,16 @@ class ConversationChanges:
     async def leave(self, tenant: TenantId, user: str, conversation_id: int) -> Sent:
         """Go."""
 
-        async def judge(_: Room, standing: Standing) -> None:
+        async def judge(room: Room, standing: Standing) -> None:
             if standing.role is None:
                 raise NotAMemberError
+            if room.conversation.kind == "direct":
+                raise NotAllowedError("a direct conversation has its two members")
+            others = standing.role == "owner" and room.conversation.members > 1
+            if others and not await self._conversations.has_owner_but(conversation_id, user):
+                raise NotAllowedError(
+                    "you are its only owner", hint="make another member an owner before you leave"
+                )
 
         return await self._member(tenant, user, conversation_id, user, "left", None, judge)
 
@@ -178,6 +198,8 @@ class ConversationChanges:
         slow_mode_seconds: int | None = None,
     ) -> Sent:
         """Change a conversation's name or its slow mode."""
+        if name is None and slow_mode_seconds is None:
+            raise InvalidInputError("say name or slow_mode_seconds", field="name")
 
         async def judge(_: Room, standing: Standing) -> None:
             rules.may_moderate(standing)
@@ -215,8 +237,10 @@ class ConversationChanges:
         may: Callable[[Standing, str, str], None], work: Callable[[Changes, Body], Awaitable[None]],
     ) -> Sent:  # fmt: skip
         found: list[Body] = []
+        self._keep_pace(tenant, user)
 
         async def judge(_: Room, standing: Standing) -> None:
+            rules.may_send(standing)  # what is there is not for others to find out
             stored, body = await self._target(conversation_id, standing, seq)
             may(standing, user, stored.author)
             found[:] = [body]
@@ -244,6 +268,10 @@ class ConversationChanges:
             if change in ("removed", "role") and target.role is None:
                 raise NotAMemberError("they are not in this conversation")
             rules.may_change_member(standing, room.conversation.kind, change, target.role, role)
+            if change == "banned" and target.banned:
+                raise AlreadyBannedError
+            if change == "unbanned" and not target.banned:
+                raise NotBannedError
 
         return await self._member(tenant, user, conversation_id, other, change, role, judge, reason=reason)
 
@@ -295,6 +323,19 @@ class ConversationChanges:
                 self._messages.on_stored([Stored(conversation_id, placed, event_id, KINDS[kind], user, data)])
                 return Sent(event_id, placed)
         raise OverloadedError("this conversation changes too fast; try again", retry_after_seconds=1)
+
+    def _keep_pace(self, tenant: TenantId, user: str) -> None:
+        if not self._pace.take(tenant, user):
+            raise TooManyMessagesError(retry_after_seconds=1)
+
+    async def _is_member(self, room: Room, user: str) -> bool:
+        """By the list of members; in an open conversation others have a standing, too."""
+        (facts,) = await self._conversations.facts([(room.tenant, room.conversation.id, user)])
+        return facts.role is not None
+
+    async def _refuse_again(self, room: Room, user: str) -> None:
+        if await self._is_member(room, user):
+            raise AlreadyAMemberError
 
     def _refuse_full(self, room: Room) -> None:
         if room.conversation.members >= self._settings.max_members:

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,9 +26,8 @@ from twelvefold.systems.chat.contracts import (
     NewMessage,
     Sent,
     SlowModeError,
-    TooManyMessagesError,
 )
-from twelvefold.systems.chat.rules.bodies import body_of, fingerprint, key_of, pack
+from twelvefold.systems.chat.rules.bodies import KINDS, body_of, fingerprint, key_of, pack
 from twelvefold.systems.chat.rules.standing import FOR_EVER, RANK, Standing, may_moderate, may_read, may_send
 from twelvefold.systems.chat.service.changes import ConversationChanges
 from twelvefold.systems.chat.service.media import MediaLibrary
@@ -39,6 +39,7 @@ from twelvefold.systems.chat.store.messages import Head, MessageStore
 
 Acknowledge = Callable[[Sent | TwelvefoldError], None]
 EPOCH_BYTES = 4
+CHANNEL_NAME = re.compile(r"[!-~]{1,255}")
 
 
 class Chat(ConversationChanges):
@@ -58,11 +59,10 @@ class Chat(ConversationChanges):
         random_bytes: Callable[[int], bytes],
     ) -> None:
         super().__init__(
-            conversations=conversations, messages=messages, rooms=rooms, ids=ids, clock=clock, settings=settings,
+            conversations=conversations, messages=messages, rooms=rooms, pace=pace, ids=ids, clock=clock, settings=settings,
             random_bytes=random_bytes,
         )  # fmt: skip
         self._media = media
-        self._pace = pace
         messages.fence_for = rooms.fence_for
 
     # -- conversations --------------------------------------------------------------------------
@@ -77,6 +77,10 @@ class Chat(ConversationChanges):
             pair = pair_key(user, others[0])
         if len(others) >= self._settings.max_members:
             raise InvalidInputError(f"at most {self._settings.max_members} members", field="members")
+        if wanted.channel is not None and _is_id(wanted.channel):
+            raise InvalidInputError(
+                "a channel's name must not look like a conversation's id", field="channel"
+            )
         event_id = self._ids.make()
         made = Conversation(
             id=event_id,
@@ -101,13 +105,22 @@ class Chat(ConversationChanges):
         may_read(standing)
         return room.conversation
 
+    async def check_speaker(self, tenant: TenantId, user: str, conversation_id: int) -> None:
+        """Raises unless `user` may say something there."""
+        _, standing = await self._rooms.place(tenant, conversation_id, user)
+        may_send(standing)
+
     async def by_channel(self, tenant: TenantId, channel: str, *, make_for: str | None = None) -> int:
         """The conversation of a channel name; with `make_for`, an open channel is begun where there is none.
 
         Raises `ConversationNotFoundError`.
         """
+        if not CHANNEL_NAME.fullmatch(channel):
+            raise InvalidInputError(
+                "a channel's name is 1 to 255 printable ASCII characters", field="channel"
+            )
         found = await self._rooms.by_channel(tenant, channel)
-        if found is None and channel.isdigit() and int(channel) <= MAX_ID:
+        if found is None and _is_id(channel):
             found = (await self._rooms.get(tenant, int(channel))).conversation.id
         if found is None and make_for is not None:
             wanted = NewConversation(
@@ -157,7 +170,9 @@ class Chat(ConversationChanges):
     ) -> bool:
         """`submit` without waiting, where all that is needed is known; False if it is not. Raises why not."""
         room = self._rooms.known(tenant, conversation_id)
-        if room is None or message.attachments or room.conversation.slow_mode_seconds:
+        if room is None or room.conversation.slow_mode_seconds or message.attachments:
+            return False
+        if message.reply_to is not None or message.thread is not None:
             return False
         standing = room.standings.get(user)
         if standing is None:
@@ -177,6 +192,9 @@ class Chat(ConversationChanges):
         attachments: tuple[Attachment, ...] = ()
         if message.attachments:
             attachments = await self._media.attach(tenant, conversation_id, user, message.attachments)
+        for seq, field in ((message.reply_to, "reply_to"), (message.thread, "thread")):
+            if seq is not None:
+                await self._refuse_unseen(conversation_id, standing, seq, field)
         if room.conversation.slow_mode_seconds and RANK[standing.role or "member"] < RANK["moderator"]:
             await self._slow_down(room, user, message)
         self._submit(room, standing, user, message, attachments, done)
@@ -186,8 +204,7 @@ class Chat(ConversationChanges):
         done: Acknowledge,
     ) -> None:  # fmt: skip
         may_send(standing)
-        if not self._pace.take(room.tenant, user):
-            raise TooManyMessagesError(retry_after_seconds=1)
+        self._keep_pace(room.tenant, user)
         self._put(room.conversation.id, user, message, attachments, room.fence, done)
 
     def _put(  # noqa: PLR0917 - a place in a conversation, and what to do there
@@ -204,11 +221,21 @@ class Chat(ConversationChanges):
             conversation_id, event_id, user, pack(body, self._salt()), key, print_, fence, done
         )
 
+    async def _refuse_unseen(self, conversation_id: int, standing: Standing, seq: int, field: str) -> None:
+        """What is answered is a message that the sender can see; one that was taken back still has its place."""
+        found = await self._messages.body(conversation_id, seq) if standing.sees(seq) else None
+        if found is None or found[0].kind != KINDS["message"]:
+            raise MessageNotFoundError("there is no such message to answer", field=field, seq=seq)
+        if field == "thread" and found[1].thread is not None:
+            raise InvalidInputError(
+                "this message is in a thread itself", field=field, hint=f"its thread is {found[1].thread}"
+            )
+
     async def _slow_down(self, room: Room, user: str, message: NewMessage) -> None:
         seconds = room.conversation.slow_mode_seconds
         said = message.client_msg_id or str(self._ids.make())
-        if not await self._pace.slow(room.conversation.id, user, seconds, said):
-            raise SlowModeError(retry_after_seconds=seconds)
+        if wait := await self._pace.slow(room.conversation.id, user, seconds, said):
+            raise SlowModeError(retry_after_seconds=wait)
 
     async def history(
         self, tenant: TenantId, user: str, conversation_id: int, *, after: int | None = None, before: int | None = None,
@@ -257,6 +284,8 @@ class Chat(ConversationChanges):
         _, standing = await self._rooms.fresh_place(tenant, conversation_id, user)
         may_read(standing)
         found = await self._messages.thread(conversation_id, seq, after, min(limit, MAX_PAGE))
+        if not found:
+            await self.message(tenant, user, conversation_id, seq)  # raises if nothing could ever be there
         return [event for event in found if standing.sees(event.seq)]
 
     async def events_before(self, conversation_id: int, seq: int, limit: int) -> list[Event]:
@@ -303,6 +332,11 @@ class Chat(ConversationChanges):
                 if event.type == "message" and not event.deleted
             ]
         return Found(tuple(found), str(rows[-1][2]) if len(rows) == limit else None)
+
+
+def _is_id(channel: str) -> bool:
+    """Where a channel is asked for, an id is, too: no name may take its place. Ids have had 15 digits for long."""
+    return channel.isdigit() and 15 <= len(channel) < 20 and int(channel) <= MAX_ID
 
 
 def _resolve(future: "asyncio.Future[Sent]") -> Acknowledge:

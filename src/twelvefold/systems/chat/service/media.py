@@ -81,7 +81,11 @@ class MediaLibrary:
         """Files of this conversation that `user` uploaded, as a message carries them."""
         made = []
         for text in media_ids:
-            medium = await self._store.get(tenant, int(text)) if text.isdigit() and len(text) < 20 else None
+            medium = (
+                await self._store.get(tenant, int(text))
+                if text.isascii() and text.isdigit() and len(text) < 20
+                else None
+            )
             if medium is None or medium.conversation_id != conversation_id or medium.owner != user:
                 raise MediaRefusedError(
                     "you have uploaded no such file to this conversation", field="attachments"
@@ -119,7 +123,8 @@ class MediaLibrary:
         signature: str,
     ) -> Medium:
         """The file of a link. Raises `MediaLinkError`, `MediaLinkExpiredError`, `MessageNotFoundError`."""
-        if not hmac.compare_digest(signature, self._sign(tenant, conversation_id, media_id, expires, size)):
+        expected = self._sign(tenant, conversation_id, media_id, expires, size)
+        if not hmac.compare_digest(signature.encode(), expected.encode()):
             raise MediaLinkError
         if self._clock.now_ms() >= expires * 1000:
             raise MediaLinkExpiredError

@@ -36,15 +36,19 @@ class Pace:
         self._buckets[tenant, user] = (tokens - 1, now)
         return True
 
-    async def slow(self, conversation_id: int, user: str, seconds: int, said: str) -> bool:
-        """Whether slow mode lets `user` speak; saying the same message again is not speaking again.
+    async def slow(self, conversation_id: int, user: str, seconds: int, said: str) -> float:
+        """How many seconds `user` has to wait before slow mode lets them speak; 0: not at all.
 
-        With Valkey away nobody is slowed down: messages matter more.
+        To say again what was let through is not to speak again; what was refused has not been said. With
+        Valkey away nobody is slowed down: messages matter more.
         """
-        key = f"{conversation_id}:{user}"
+        key, life_ms = f"{conversation_id}:{user}", seconds * 1000
         try:
-            if not await self._once.first_in(f"said:{key}:{said}", seconds * 1000):
-                return True
-            return await self._once.first_in(f"slow:{key}", seconds * 1000)
+            if await self._once.left_ms(f"said:{key}:{said}"):
+                return 0
+            if not await self._once.first_in(f"slow:{key}", life_ms):
+                return max(1, await self._once.left_ms(f"slow:{key}")) / 1000
+            await self._once.first_in(f"said:{key}:{said}", life_ms)
         except (EngineUnavailableError, OverloadedError):
-            return True
+            pass
+        return 0

@@ -7,7 +7,8 @@ so that a flap is no news. Nothing of it is ever stored.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import structlog
@@ -80,6 +81,16 @@ class PresenceService:
         key, member = user_key(tenant, user), f"{self.server}/{connection}/{device}"
         if self._connections.pop(member, None) is not None:
             self.later(self._store.leave(key, member, grace_ms=GRACE_MS))
+
+    @contextlib.contextmanager
+    def waiting(self, tenant: TenantId, user: str) -> Iterator[None]:
+        """Somebody without a socket waits for news here; between two waits they count for the grace of a flap."""
+        connection = secrets.token_hex(6)
+        self.connected(tenant, user, connection, "http")
+        try:
+            yield
+        finally:
+            self.gone(tenant, user, connection, "http")
 
     async def of(self, tenant: TenantId, users: Sequence[str]) -> list[Presence]:
         """Who of them is there."""

@@ -13,7 +13,7 @@ import structlog
 
 from twelvefold.kernel.errors import InvalidInputError, TwelvefoldError
 from twelvefold.kernel.tenancy import TenantId
-from twelvefold.systems.chat.contracts import Receipt
+from twelvefold.systems.chat.contracts import MessageNotFoundError, Receipt
 from twelvefold.systems.chat.rules.standing import may_follow, may_read
 from twelvefold.systems.chat.service.gather import Gather
 from twelvefold.systems.chat.service.rooms import Rooms
@@ -71,6 +71,10 @@ class Progress:
         """How many members a message was delivered to, and how many read it."""
         _, standing = await self._rooms.place(tenant, conversation_id, user)
         may_read(standing)
+        if not standing.sees(seq) or seq > (await self._messages.last_seqs([conversation_id])).get(
+            conversation_id, 0
+        ):
+            raise MessageNotFoundError(seq=seq)
         return await self._store.of_message(conversation_id, seq)
 
     async def cursors(self, tenant: TenantId, user: str, device: str) -> dict[int, int]:

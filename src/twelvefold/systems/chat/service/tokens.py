@@ -45,7 +45,7 @@ class Tokens:
         )
         before = await self._revoked_before(TenantId(found.tenant_id), found.user)
         if before and (found.issued_at_s is None or found.issued_at_s < before):
-            raise TokenRefusedError("this token was revoked")
+            raise TokenRefusedError("this token was revoked", field="token")
         return found
 
     async def revoke(self, tenant: TenantId, user: str) -> None:

@@ -185,6 +185,14 @@ class ConversationStore:
             for row in rows
         ]  # fmt: skip
 
+    async def has_owner_but(self, conversation_id: int, user: str) -> bool:
+        """Whether somebody else is an owner."""
+        found: bool = await self._database.fetch_value(
+            "SELECT EXISTS (SELECT 1 FROM chat.member WHERE conversation_id = $1 AND role = 'owner' AND user_id <> $2)",
+            conversation_id, user,
+        )  # fmt: skip
+        return found
+
     async def of_user(self, tenant: TenantId, user: str, after_id: int, limit: int) -> list[Listed]:
         """The conversations that somebody is in, newest first by their beginning, with unread counts."""
         rows = await self._database.fetch(

@@ -80,3 +80,7 @@ class PresenceStore:
     async def first_in(self, key: str, life_ms: int) -> bool:
         """Whether nobody has said `key` within `life_ms`; says it."""
         return await self._valkey.call("SET", f"chat:once:{key}", "1", "NX", "PX", life_ms) is not None
+
+    async def left_ms(self, key: str) -> int:
+        """How long what was said under `key` still counts; 0 if it does not."""
+        return max(0, int(await self._valkey.call("PTTL", f"chat:once:{key}")))

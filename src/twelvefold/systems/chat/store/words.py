@@ -3,7 +3,7 @@
 from twelvefold.engines.database import Database, Transaction
 from twelvefold.systems.chat.store.messages import Stored
 
-MAX_WORDS_BYTES = 200_000
+MAX_WORDS_CHARACTERS = 200_000
 """A tsvector has at most a megabyte; what comes after this is not found."""
 
 
@@ -15,6 +15,7 @@ class WordStore:
 
     async def put(self, transaction: Transaction, stored: Stored, text: str) -> None:
         """Make a message's words findable; without a text, no longer."""
+        text = text[:MAX_WORDS_CHARACTERS].replace("\0", " ")  # what is stored must never stop the worker
         if not text:
             await transaction.execute(
                 "DELETE FROM chat.search_entry WHERE conversation_id = $1 AND seq = $2",
@@ -26,7 +27,7 @@ class WordStore:
             """INSERT INTO chat.search_entry (conversation_id, seq, id, tenant_id, author, words)
                SELECT $1, $2, $3, c.tenant_id, $4, to_tsvector('simple', $5) FROM chat.conversation c WHERE c.id = $1
                ON CONFLICT (conversation_id, seq) DO UPDATE SET words = EXCLUDED.words""",
-            stored.conversation_id, stored.seq, stored.id, stored.author, text[:MAX_WORDS_BYTES],
+            stored.conversation_id, stored.seq, stored.id, stored.author, text,
         )  # fmt: skip
 
     async def answer(self, transaction: Transaction, conversation_id: int, thread: int, seq: int) -> None:

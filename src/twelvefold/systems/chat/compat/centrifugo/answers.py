@@ -53,7 +53,7 @@ def message_of(data: msgspec.Raw, client_msg_id: str | None = None) -> NewMessag
         raise ProtocolError(107, "bad request: no data")
     try:
         value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(107, "bad request: data is not JSON") from error
     text = value.get("text") if isinstance(value, dict) else value if isinstance(value, str) else None
     return NewMessage(text=text if isinstance(text, str) else "", data=data, client_msg_id=client_msg_id)
@@ -77,9 +77,9 @@ async def history(
     if given.since is not None and given.since.epoch and given.since.epoch != head.epoch:
         raise ProtocolError(112, "unrecoverable position")
     if limit and given.reverse:
-        before = given.since.offset if given.since is not None else None
+        before = max(1, given.since.seq) if given.since is not None else None
         events = await chat.history(tenant, user, conversation_id, before=before, limit=limit)
     elif limit:
-        after = given.since.offset if given.since is not None else 0
+        after = given.since.seq if given.since is not None else 0
         events = await chat.history(tenant, user, conversation_id, after=after, limit=limit)
     return {"publications": publications(events), "epoch": head.epoch, "offset": head.last_seq}

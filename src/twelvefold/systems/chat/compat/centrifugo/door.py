@@ -25,6 +25,7 @@ from twelvefold.systems.chat.compat.centrifugo.words import (
     DISCONNECT_EXPIRED,
     DISCONNECT_FORCE,
     DISCONNECT_INVALID_TOKEN,
+    DISCONNECT_STALE,
     EXPIRY_GRACE_SECONDS,
     PING_SECONDS,
     UNSUBSCRIBED_BY_SERVER,
@@ -38,7 +39,9 @@ from twelvefold.systems.chat.compat.centrifugo.words import (
 )
 from twelvefold.systems.chat.contracts import Event, TokenExpiredError, UserToken
 from twelvefold.systems.chat.routes.caller import Caller, Callers
+from twelvefold.systems.chat.routes.connection import CONNECT_SECONDS
 from twelvefold.systems.chat.routes.live import LiveSockets, Seat
+from twelvefold.systems.chat.routes.socket import MAX_MESSAGE_BYTES
 from twelvefold.systems.chat.service import Chat
 from twelvefold.systems.chat.service.delivery import Delivery
 from twelvefold.systems.chat.service.presence import PresenceService, user_key
@@ -49,7 +52,6 @@ from twelvefold.web.socket_routes import Accepted, Handshake, Socket, SocketHand
 
 log = structlog.get_logger("chat")
 
-MAX_MESSAGE_BYTES = (1 << 20) + 64 * 1024
 MAX_PENDING = 256
 PROTOBUF = "centrifuge-protobuf"
 
@@ -114,6 +116,9 @@ class Client(SocketHandler):
     def opened(self, socket: Socket) -> None:
         """See `SocketHandler.opened`."""
         self.subscriber = socket
+        self._expiry = asyncio.get_running_loop().call_later(
+            CONNECT_SECONDS, lambda: socket.close(*DISCONNECT_STALE)
+        )
 
     def received(self, socket: Socket, message: str | bytes) -> None:
         """See `SocketHandler.received`."""
@@ -219,7 +224,12 @@ class Client(SocketHandler):
         if given.subs:
             found: dict[str, Any] = {}
             for channel, wanted in given.subs.items():
-                made = await self._follow(msgspec.structs.replace(wanted, channel=channel), None)
+                try:
+                    made = await self._follow(msgspec.structs.replace(wanted, channel=channel), None)
+                except (TwelvefoldError, ProtocolError) as error:
+                    # The reply has no place for it: what is not in it was not subscribed to.
+                    log.info("chat.centrifugo.not_subscribed", reason=error.message)
+                    continue
                 if made is not None:
                     found[channel] = made
             result["subs"] = found

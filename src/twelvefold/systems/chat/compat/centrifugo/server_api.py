@@ -25,7 +25,7 @@ from twelvefold.systems.chat.compat.centrifugo.words import (
     error_of,
     publications,
 )
-from twelvefold.systems.chat.contracts import Event  # noqa: TC001 - as everywhere here
+from twelvefold.systems.chat.contracts import Event, UserId
 from twelvefold.systems.chat.service import Chat
 from twelvefold.systems.chat.service.delivery import Delivery
 from twelvefold.systems.chat.service.presence import PresenceService, user_key
@@ -144,6 +144,8 @@ class ServerApi:
         replies = []
         for command in params.commands:
             ((name, body),) = command.items() if len(command) == 1 else [("", msgspec.Raw(b"{}"))]
+            if name == "batch":
+                name = ""  # within one, there is no such method
             made = await self._one(principal, name, bytes(body))
             replies.append({name: made["result"]} if "result" in made else made)
         return replies
@@ -152,8 +154,10 @@ class ServerApi:
         return await self._publish_to(tenant, params.channel, params)
 
     async def _broadcast(self, tenant: TenantId, params: Params) -> dict[str, Any]:
+        if len(params.channels) > MAX_COMMANDS:
+            raise ProtocolError(106, f"at most {MAX_COMMANDS} channels")
         responses = []
-        for channel in params.channels[:MAX_COMMANDS]:
+        for channel in params.channels:
             try:
                 responses.append({"result": await self._publish_to(tenant, channel, params)})
             except (TwelvefoldError, ProtocolError) as error:
@@ -172,16 +176,17 @@ class ServerApi:
 
     async def _subscribe(self, tenant: TenantId, params: Params) -> dict[str, Any]:
         """Make a user a member; their sockets hear of it and may subscribe."""
+        user = _user(params)
         conversation_id = await self.chat.by_channel(tenant, params.channel, make_for="server")
-        await self.chat.admit(tenant, params.user, conversation_id, member=True)
+        await self.chat.admit(tenant, user, conversation_id, member=True)
         return {}
 
     async def _unsubscribe(self, tenant: TenantId, params: Params) -> dict[str, Any]:
-        self._tell(tenant, params.user, {"type": "unsubscribe", "channel": params.channel})
+        self._tell(tenant, _user(params), {"type": "unsubscribe", "channel": params.channel})
         return {}
 
     async def _disconnect(self, tenant: TenantId, params: Params) -> dict[str, Any]:
-        self._tell(tenant, params.user, {"type": "disconnect"})
+        self._tell(tenant, _user(params), {"type": "disconnect"})
         return {}
 
     async def _presence(self, tenant: TenantId, params: Params) -> dict[str, Any]:
@@ -197,11 +202,11 @@ class ServerApi:
         limit = HISTORY_LIMIT if params.limit < 0 else min(params.limit, HISTORY_LIMIT)
         events: list[Event] = []
         if limit and params.reverse:
-            before = params.since.offset if params.since is not None else 1 << 62
+            before = params.since.seq if params.since is not None else 1 << 62
             events = await self.chat.events_before(conversation_id, before, limit)
         elif limit:
             events = await self.chat.events_after(
-                conversation_id, params.since.offset if params.since else 0, limit
+                conversation_id, params.since.seq if params.since else 0, limit
             )
         return {"publications": publications(events), "epoch": head.epoch, "offset": head.last_seq}
 
@@ -239,3 +244,10 @@ class ServerApi:
             return decode(body)
         except msgspec.DecodeError as error:
             raise MalformedRequestError(f"bad request: {error}") from error
+
+
+def _user(params: Params) -> str:
+    try:
+        return msgspec.convert(params.user, UserId)
+    except msgspec.ValidationError as error:
+        raise ProtocolError(107, f"bad request: user: {error}") from error

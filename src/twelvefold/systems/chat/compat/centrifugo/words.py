@@ -24,7 +24,6 @@ from twelvefold.systems.chat.routes.views import event_json
 VERSION = "twelvefold"
 PING_SECONDS = 25
 EXPIRY_GRACE_SECONDS = 25
-ALREADY_SUBSCRIBED = 105
 
 DISCONNECT_EXPIRED = (3005, "connection expired")
 DISCONNECT_INVALID_TOKEN = (3500, "invalid token")
@@ -32,7 +31,9 @@ DISCONNECT_BAD_REQUEST = (3501, "bad request")
 DISCONNECT_STALE = (3502, "stale")
 DISCONNECT_FORCE = (3503, "force disconnect")
 UNSUBSCRIBED_BY_SERVER = 2000
-UNSUBSCRIBED_EXPIRED = 2501
+
+
+MAX_OFFSET = 1 << 62
 
 
 class StreamPosition(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +41,11 @@ class StreamPosition(msgspec.Struct, frozen=True, kw_only=True):
 
     offset: int = 0
     epoch: str = ""
+
+    @property
+    def seq(self) -> int:
+        """The offset as a sequence; what no sequence can be is the nearest that can."""
+        return min(max(self.offset, 0), MAX_OFFSET)
 
 
 class Subscribe(msgspec.Struct, frozen=True, kw_only=True):
