@@ -30,7 +30,7 @@ class Peers:
     def __init__(self, folder: Path, cpus: str) -> None:
         self.floor = peers.floor(folder, cpus)
         self.node_ws = peers.node_ws(folder, cpus)
-        self.centrifuge = peers.centrifuge(folder, cpus)
+        self.centrifugo = peers.centrifugo(folder, cpus)
 
     def fan_out(
         self, ours: Callable[[], float], *, burst: int, bursts: int
@@ -40,7 +40,7 @@ class Peers:
             "ours_us": ours,
             "floor_us": lambda: self.floor.fan_out(ROOM, burst=burst, bursts=bursts, pause=PAUSE_SECONDS),
             "node_ws_us": lambda: self.node_ws.fan_out(ROOM, burst=burst, bursts=bursts, pause=PAUSE_SECONDS),
-            "centrifuge_us": lambda: self.centrifuge.fan_out(
+            "centrifugo_us": lambda: self.centrifugo.fan_out(
                 ROOM, burst=burst, bursts=bursts, pause=PAUSE_SECONDS
             ),
         }
@@ -58,10 +58,10 @@ class Peers:
 
 def idle_bar(each: float, others: Peers) -> Bar:
     """The row of memory."""
-    theirs = others.centrifuge.idle(IDLE_CONNECTIONS)
-    details = {"connections": IDLE_CONNECTIONS, "times_centrifuge": theirs / each if theirs else None}
+    theirs = others.centrifugo.idle(IDLE_CONNECTIONS)
+    details = {"connections": IDLE_CONNECTIONS, "times_centrifugo": theirs / each if theirs else None}
     return Bar(
-        IDLE, "KiB", "≤ 4", value=each, peer=peers.CENTRIFUGE, peer_value=theirs, why=others.centrifuge.missing,
+        IDLE, "KiB", "≤ 4", value=each, peer=peers.CENTRIFUGO, peer_value=theirs, why=others.centrifugo.missing,
         details=details,
     )  # fmt: skip
 
@@ -81,10 +81,10 @@ def busy_bar(ours: Callable[[], float], others: Peers) -> Bar:
     value, found = others.fan_out(ours, burst=BUSY_BURST, bursts=BUSY_BURSTS)
     times = {
         f"times_{name}": theirs / value
-        for name in ("node_ws", "centrifuge")
+        for name in ("node_ws", "centrifugo")
         if (theirs := found[f"{name}_us"]) is not None
     }
-    missing = "; ".join(filter(None, (others.node_ws.missing, others.centrifuge.missing)))
+    missing = "; ".join(filter(None, (others.node_ws.missing, others.centrifugo.missing)))
     return Bar(
         BUSY, "µs", "≤ 0.8", value=value, peer="node ws", peer_value=found["node_ws_us"], why=missing or None,
         details={**found, **times},

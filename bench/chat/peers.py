@@ -1,4 +1,4 @@
-"""Peers of the fan-out: a C epoll loop, node's `ws`, and centrifuge in Go; and what is said where one is missing."""
+"""Peers of the fan-out: a C epoll loop, node's `ws`, and Centrifugo; and what is said where one is missing."""
 
 import asyncio
 import json
@@ -12,7 +12,9 @@ from typing import Any
 import uvloop
 
 from bench.chat.loader import Connection, connect_many, masked
-from bench.processes import usage
+from bench.go_programs import built
+from bench.load import LoadError
+from bench.processes import free_port, listening, running, usage
 
 HERE = Path(__file__).parent
 Enter = Callable[[Connection, bool], Awaitable[None]]
@@ -21,22 +23,27 @@ FRAME_BYTES = 330
 
 
 class Peer:
-    """A fan-out server. `missing` says why it could not be measured."""
+    """A fan-out server, which says its port or is given one. `missing` says why it could not be measured."""
 
     def __init__(
         self,
         words: list[str],
         wanted: bytes,
         *,
+        folder: Path,
         path: bytes | None,
         cpus: str,
         missing: str | None,
         enter: Enter | None = None,
+        port: int | None = None,
     ) -> None:
-        self._words = ["taskset", "-c", cpus, *words]
+        self._words = words
+        self._folder = folder
+        self._cpus = cpus
         self._wanted = wanted
         self._path = path
         self._enter = enter
+        self._port = port
         self.missing = missing
 
     def fan_out(self, count: int, *, burst: int, bursts: int, pause: float) -> float | None:
@@ -50,14 +57,19 @@ class Peer:
     def _with_server(self, measure: Callable[[int, int], Coroutine[Any, Any, float]]) -> float | None:
         if self.missing:
             return None
-        process = subprocess.Popen(self._words, stdout=subprocess.PIPE)
-        try:
-            assert process.stdout is not None
-            port = int(process.stdout.readline())
-            return uvloop.run(measure(process.pid, port))
-        finally:
-            process.kill()
-            process.wait()
+        ready = listening(self._port) if self._port is not None else None
+        with running(
+            self._words,
+            name="peer",
+            folder=self._folder,
+            cpus=self._cpus,
+            ready=ready,
+            stdout=subprocess.PIPE,
+        ) as server:
+            if self._port is not None:
+                return uvloop.run(measure(server.pid, self._port))
+            assert server.process.stdout is not None
+            return uvloop.run(measure(server.pid, int(server.process.stdout.readline())))
 
     async def _connected(self, port: int, count: int) -> list[Connection]:
         made = await connect_many(port, self._path, count)
@@ -107,7 +119,7 @@ def floor(folder: Path, cpus: str) -> Peer:
     if compiler:
         subprocess.run([compiler, "-O2", str(HERE / "floor.c"), "-o", str(program)], check=True)
     wanted = b"P" + FRAME_BYTES.to_bytes(4)
-    return Peer([str(program)], wanted, path=None, cpus=cpus, missing=missing)
+    return Peer([str(program)], wanted, folder=folder, path=None, cpus=cpus, missing=missing)
 
 
 def node_ws(folder: Path, cpus: str) -> Peer:
@@ -123,37 +135,41 @@ def node_ws(folder: Path, cpus: str) -> Peer:
         missing = f"npm install ws: {done.stderr[-200:]}" if done.returncode else None
     wanted = masked(json.dumps({"n": FRAME_BYTES}).encode())
     words = [node or "node", str(HERE / "ws_peer.mjs"), str(modules)]
-    return Peer(words, wanted, path=b"/", cpus=cpus, missing=missing)
+    return Peer(words, wanted, folder=folder, path=b"/", cpus=cpus, missing=missing)
 
 
-CENTRIFUGE = "centrifuge (Go), Centrifugo's library"
-"""Centrifugo itself is a program that the Go proxy does not serve; its hub, its protocol and its WebSockets are this."""
+CENTRIFUGO = "Centrifugo"
+CENTRIFUGO_PROGRAM = "github.com/centrifugal/centrifugo/v6@latest"
 
 
-def centrifuge(folder: Path, cpus: str) -> Peer:
-    """The Go library, built here into a server of forty lines."""
-    go = shutil.which("go")
-    program = folder / "centrifuge_peer"
-    missing = None if go else "no Go here"
-    if go and not program.exists():
-        done = subprocess.run(
-            [go, "build", "-o", str(program), "."],
-            cwd=HERE / "centrifuge_peer", capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        missing = f"go build: {done.stderr[-200:]}" if done.returncode else None
+def centrifugo(folder: Path, cpus: str) -> Peer:
+    """Centrifugo 6 as it comes, with clients that may do everything: its memory engine, no history, no presence."""
+    program, missing = Path("centrifugo"), None
+    try:
+        program = built("centrifugo", ["install", CENTRIFUGO_PROGRAM])
+    except LoadError as error:
+        missing = str(error)
+    port = free_port()
+    config = {
+        "client": {"insecure": True, "allowed_origins": ["*"]},
+        "http_server": {"address": "127.0.0.1", "port": str(port)},
+        "log": {"level": "error"},
+    }
+    (folder / "centrifugo.json").write_text(json.dumps(config))
     said = {"id": 3, "publish": {"channel": "room", "data": "x" * (FRAME_BYTES - 80)}}
-    wanted = masked(json.dumps(said).encode())
     return Peer(
-        [str(program)],
-        wanted,
+        [str(program), "--config", str(folder / "centrifugo.json")],
+        masked(json.dumps(said).encode()),
+        folder=folder,
         path=b"/connection/websocket",
         cpus=cpus,
         missing=missing,
-        enter=_enter_centrifuge,
+        enter=_enter_centrifugo,
+        port=port,
     )
 
 
-async def _enter_centrifuge(one: Connection, listens: bool) -> None:  # noqa: FBT001 - the only question there is
+async def _enter_centrifugo(one: Connection, listens: bool) -> None:  # noqa: FBT001 - the only question there is
     one.lines = True
     one.say(id=1, connect={})
     async with asyncio.timeout(60):

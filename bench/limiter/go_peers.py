@@ -1,16 +1,14 @@
-"""Limiters in Go, built from the Go module proxy into a cache folder, each on one thread of Go's."""
+"""Limiters in Go, each on one thread of Go's."""
 
 import contextlib
 import http.client
 import json
 import os
-import shutil
-import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
+from bench.go_programs import built
 from bench.limiter.servers import valkey
-from bench.load import LoadError
 from bench.processes import Server, free_port, listening, running
 
 RATELIMIT = "github.com/envoyproxy/ratelimit/src/service_cmd@latest"
@@ -21,7 +19,7 @@ GUBERNATOR = Path(__file__).parent / "gubernator_peer"
 @contextlib.contextmanager
 def ratelimit(folder: Path, *, cpus: str | None) -> Iterator[tuple[Server, int]]:
     """envoyproxy/ratelimit over a Valkey of its own. Raises `LoadError` where it cannot be built."""
-    binary = _built("service_cmd", ["install", RATELIMIT], cwd=None)
+    binary = built("service_cmd", ["install", RATELIMIT])
     config = folder / "runtime" / "ratelimit" / "config"
     config.mkdir(parents=True, exist_ok=True)
     (config / "bench.yaml").write_text(
@@ -45,7 +43,7 @@ def ratelimit(folder: Path, *, cpus: str | None) -> Iterator[tuple[Server, int]]
 @contextlib.contextmanager
 def gubernator(folder: Path, *, cpus: str | None) -> Iterator[tuple[Server, int]]:
     """One node of gubernator, which owns every key. Raises `LoadError` where it cannot be built."""
-    binary = _built("gubernator_peer", ["build", "-o", "OUTPUT", "."], cwd=GUBERNATOR)
+    binary = built("gubernator_peer", ["build", "-o", "OUTPUT", "."], cwd=GUBERNATOR)
     port, web = free_port(), free_port()
     words = [str(binary), f"127.0.0.1:{port}", f"127.0.0.1:{web}"]
     env = {**os.environ, "GOMAXPROCS": "1"}
@@ -65,25 +63,3 @@ def gubernator(folder: Path, *, cpus: str | None) -> Iterator[tuple[Server, int]
 
     with running(words, name="gubernator", folder=folder, cpus=cpus, env=env, ready=answers) as server:
         yield server, port
-
-
-def _built(name: str, words: Sequence[str], *, cwd: Path | None) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "twelvefold-bench" / "go"
-    binary = cache / "bin" / name
-    if binary.exists():
-        return binary
-    if shutil.which("go") is None:
-        raise LoadError(f"Go is missing, and with it {name}")
-    binary.parent.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        ["go", *(str(binary) if word == "OUTPUT" else word for word in words)],
-        env={**os.environ, "GOBIN": str(binary.parent)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-        cwd=cwd or cache,
-    )
-    if done.returncode:
-        raise LoadError(f"go {' '.join(words)}: {done.stderr[-300:]}")
-    return binary

@@ -29,7 +29,7 @@ from twelvefold.web.access.routes import access_routes
 from twelvefold.web.access.service import Access
 from twelvefold.web.access.store import AccessStore
 from twelvefold.web.application import Application
-from twelvefold.web.guard import Guard
+from twelvefold.web.guard import ForeignDoor, Guard
 from twelvefold.web.hub import Hub
 from twelvefold.web.limits import Limits
 from twelvefold.web.ports import bind
@@ -91,6 +91,7 @@ class Node:
                 secret=SECRET,
                 hub=hub,
                 verifier=self.access,
+                door=ForeignDoor(guard, None, trusted_proxies=0),
                 server=name,
             )
             stack.push_async_callback(self.chat.close)

@@ -41,7 +41,7 @@ def test_what_is_no_drill_has_no_run(command: str) -> None:
 
 @pytest.mark.parametrize("blueprint", [LINKS, LIMITER, CHAT], ids=lambda blueprint: blueprint.name)
 def test_every_drill_that_a_card_names_exists_and_its_last_run_is_recorded(blueprint: Blueprint) -> None:
-    drills = [one.drill for one in blueprint.guarantees if one.drill]
+    drills = [one.drill for one in blueprint.guarantees if one.drill.startswith("python -m drills ")]
     assert drills
     for drill in drills:
         assert set(drill.split()[3:]) <= {*DRILLS, *SYSTEMS}

@@ -46,7 +46,7 @@ from twelvefold.systems.chat.store.progress import ProgressStore
 from twelvefold.systems.chat.store.push import PushStore
 from twelvefold.systems.chat.store.sequencer import Sequencer
 from twelvefold.systems.chat.store.words import WordStore
-from twelvefold.web.guard import Verifier
+from twelvefold.web.guard import ForeignDoor, Verifier
 from twelvefold.web.hub import Hub
 from twelvefold.web.mount import Mount
 
@@ -81,6 +81,7 @@ class ChatSystem(Chat):
         secret: bytes,
         hub: Hub,
         verifier: Verifier,
+        door: ForeignDoor,
         server: str,
     ) -> Self:
         """Migrate, wire and start what runs beside the requests. `server` names the process in the route table."""
@@ -139,7 +140,7 @@ class ChatSystem(Chat):
                 private_endpoints=settings.push_private_endpoints,
                 services=configured_push(settings),
             )
-            self.mount = self._doors(hub, verifier, settings, messages)
+            self.mount = self._doors(hub, verifier, door, settings, messages)
             self._stack = stack.pop_all()
             return self
         raise AssertionError("unreachable")
@@ -151,7 +152,9 @@ class ChatSystem(Chat):
         """Store what was taken, and let go."""
         await self._stack.aclose()
 
-    def _doors(self, hub: Hub, verifier: Verifier, settings: ChatSettings, messages: MessageStore) -> Mount:
+    def _doors(
+        self, hub: Hub, verifier: Verifier, door: ForeignDoor, settings: ChatSettings, messages: MessageStore
+    ) -> Mount:
         live, callers = LiveSockets(hub, self.delivery, self), Callers(self.tokens)
         services = Services(
             chat=self,
@@ -190,6 +193,7 @@ class ChatSystem(Chat):
                 presence=self.presence,
                 tokens=self.tokens,
                 verifier=verifier,
+                door=door,
             ),
             root_prefixes=("/api",),
             body_limits={

@@ -25,7 +25,7 @@ from twelvefold.platform.places import CHAT_SECRET, LINKS_SECRET, OWNER_KEY
 from twelvefold.web.access import key_from_seed
 from twelvefold.web.access.service import Access
 from twelvefold.web.access.store import AccessStore
-from twelvefold.web.guard import Gate, Guard
+from twelvefold.web.guard import ForeignDoor, Gate, Guard
 from twelvefold.web.hub import Hub
 from twelvefold.web.mount import Mount
 from twelvefold.web.sse import EventStreams
@@ -147,6 +147,7 @@ class Instance:
                 stack.push_async_callback(limiter.close)
                 opened["limiter"] = limiter
                 gate = limiter.gate
+            door = ForeignDoor(guard, gate, trusted_proxies=config.server.trusted_proxies)
             if "links" in systems:
                 links = await LinksSystem.open(
                     engines,
@@ -158,9 +159,7 @@ class Instance:
                     hub=hub,
                     streams=streams,
                     verifier=access,
-                    guard=guard,
-                    gate=gate,
-                    trusted_proxies=config.server.trusted_proxies,
+                    door=door,
                     principal_of_key_id=access.principal_of_key_id,
                 )
                 stack.push_async_callback(links.close)
@@ -177,6 +176,7 @@ class Instance:
                     secret=secrets.get(CHAT_SECRET),
                     hub=hub,
                     verifier=access,
+                    door=door,
                     server=name,
                 )
                 stack.push_async_callback(chat.close)

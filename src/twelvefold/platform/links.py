@@ -59,7 +59,7 @@ from twelvefold.systems.links.store.signatures import SignatureStore
 from twelvefold.systems.links.store.watches import WatchStore
 from twelvefold.systems.links.visits import Countries, VisitReader
 from twelvefold.systems.links.workers import GROUP, TOPIC, ClickWorker, EndWorker
-from twelvefold.web.guard import Gate, Guard, Verifier
+from twelvefold.web.guard import ForeignDoor, Verifier
 from twelvefold.web.hub import Hub
 from twelvefold.web.mount import Mount
 from twelvefold.web.sse import EventStreams
@@ -101,9 +101,7 @@ class LinksSystem(Links):
         hub: Hub,
         streams: EventStreams,
         verifier: Verifier,
-        guard: Guard,
-        gate: Gate | None,
-        trusted_proxies: int,
+        door: ForeignDoor,
         principal_of_key_id: PrincipalOfKeyId,
     ) -> Self:
         """Migrate, wire and start what runs beside the requests."""
@@ -187,9 +185,7 @@ class LinksSystem(Links):
                 links=self,
                 stats=self.stats,
                 verifier=verifier,
-                guard=guard,
-                gate=gate,
-                trusted_proxies=trusted_proxies,
+                door=door,
                 signatures=signatures,
                 clock=clock,
             )

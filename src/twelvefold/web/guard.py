@@ -19,6 +19,7 @@ from litestar.handlers import BaseRouteHandler
 from twelvefold.kernel.clock import Clock
 from twelvefold.kernel.errors import ForbiddenError, TwelvefoldError, UnauthenticatedError
 from twelvefold.kernel.tenancy import Principal
+from twelvefold.web.proxies import client_of
 
 SESSION_COOKIE: Final = "twelvefold_session"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -247,3 +248,24 @@ def cookie_value(header: bytes, name: str) -> str:
         if key == name.encode():
             return value.decode("ascii", "ignore")
     return ""
+
+
+class ForeignDoor:
+    """The guard as doors use it whose secrets come in a protocol's own way (`X-API-Key`, YOURLS's signatures).
+
+    Args:
+        guard: believes for a second what it was told.
+        gate: counts guesses, with those at all other doors; None: nobody does.
+        trusted_proxies: as in `web.application.Application`.
+    """
+
+    def __init__(self, guard: Guard, gate: Gate | None, *, trusted_proxies: int) -> None:
+        self._guard = guard
+        self._gate = gate
+        self._trusted_proxies = trusted_proxies
+
+    async def holder(
+        self, scope: Mapping[str, Any], secret: str, ask: Callable[[], Awaitable[Principal | None]]
+    ) -> Principal | None:
+        """See `Guard.holder`; the request's `scope` says where it came from."""
+        return await self._guard.holder(secret, ask, client_of(scope, self._trusted_proxies), self._gate)

@@ -18,7 +18,7 @@ from tests.unit.web.application.things import post_raw, problem_in
         (b'{"name":"\\ud800"}', 400, None),
         (b'{"name":"\\udc00\\ud800"}', 400, None),
         (b'{"name":"\xed\xa0\x80"}', 400, None),
-        (b'{"name":"a\\u0000b"}', 422, None),
+        (b'{"name":"a\\u0000b"}', 422, "name"),
         (b'{"name":"a\x00b"}', 400, None),
         (b"[" * 100_000, 400, None),
         (b'{"inner":' * 100_000, 400, None),

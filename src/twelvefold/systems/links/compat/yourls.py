@@ -28,8 +28,7 @@ from twelvefold.systems.links.contracts import (
 from twelvefold.systems.links.service import Links
 from twelvefold.systems.links.service.signatures import Signatures
 from twelvefold.systems.links.service.stats import ClickStats
-from twelvefold.web.guard import Gate, Guard, Verifier, require
-from twelvefold.web.proxies import client_of
+from twelvefold.web.guard import ForeignDoor, Verifier, require
 
 VERSION = "1.9.2"
 """Of the API that is spoken here."""
@@ -53,9 +52,7 @@ class YourlsApi:
 
     Args:
         verifier: who holds a key.
-        guard: believes for a second what the verifier said.
-        gate: counts guesses, with those at all other doors.
-        trusted_proxies: as in `web.application.Application`.
+        door: believes for a second what the verifier said, and counts guesses.
     """
 
     def __init__(
@@ -64,18 +61,14 @@ class YourlsApi:
         links: Links,
         stats: ClickStats,
         verifier: Verifier,
-        guard: Guard,
-        gate: Gate | None,
-        trusted_proxies: int,
+        door: ForeignDoor,
         signatures: Signatures,
         clock: Clock,
     ) -> None:
         self._links = links
         self._stats = stats
         self._verifier = verifier
-        self._guard = guard
-        self._gate = gate
-        self._trusted_proxies = trusted_proxies
+        self._door = door
         self._signatures = signatures
         self._clock = clock
 
@@ -86,7 +79,7 @@ class YourlsApi:
             asked |= dict(parse_qsl((await _body(receive)).decode("utf-8", "replace"), max_num_fields=50))
         status, more = 200, []
         try:
-            reply = await self._perform(asked, client_of(scope, self._trusted_proxies))
+            reply = await self._perform(asked, scope)
         except YourlsFailure as failure:
             status, reply = failure.status, failure.body
         except TwelvefoldError as error:
@@ -95,10 +88,10 @@ class YourlsApi:
                 more.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_seconds))))
         await _send(send, status, _rendered(reply, asked), asked, more)
 
-    async def _perform(self, asked: Mapping[str, str], client: str) -> Reply:
+    async def _perform(self, asked: Mapping[str, str], request: Mapping[str, Any]) -> Reply:
         action = asked.get("action", "")
         if action == "version":
-            await self._authenticate(asked, "links:read", client)
+            await self._authenticate(asked, "links:read", request)
             return {"version": VERSION}
         handler = {
             "shorturl": self._shorten,
@@ -110,25 +103,27 @@ class YourlsApi:
         if handler is None:
             raise YourlsFailure(400, {"errorCode": "400", "message": 'Unknown or missing "action" parameter'})
         scope = "links:write" if action == "shorturl" else "links:read"
-        principal = await self._authenticate(asked, scope, client)
+        principal = await self._authenticate(asked, scope, request)
         return await handler(principal.tenant_id, asked)
 
-    async def _authenticate(self, asked: Mapping[str, str], scope: str, client: str) -> Principal:
+    async def _authenticate(
+        self, asked: Mapping[str, str], scope: str, request: Mapping[str, Any]
+    ) -> Principal:
         signature, timestamp = asked.get("signature", ""), asked.get("timestamp", "")
         principal: Principal | None = None
         if signature and timestamp:
             algorithm = asked.get("hash", "md5")
             secret = f"yourls-timed:{algorithm}:{timestamp}:{signature}"
-            principal = await self._guard.holder(
-                secret, lambda: self._timed(signature, timestamp, algorithm), client, self._gate
+            principal = await self._door.holder(
+                request, secret, lambda: self._timed(signature, timestamp, algorithm)
             )
         elif signature:
-            principal = await self._guard.holder(
-                f"yourls:{signature}", lambda: self._signed(signature), client, self._gate
+            principal = await self._door.holder(
+                request, f"yourls:{signature}", lambda: self._signed(signature)
             )
         elif password := asked.get("password", ""):
-            principal = await self._guard.holder(
-                f"key:{password}", lambda: self._verifier.principal_of_key(password), client, self._gate
+            principal = await self._door.holder(
+                request, f"key:{password}", lambda: self._verifier.principal_of_key(password)
             )
         try:
             return require(principal, scope)

@@ -31,7 +31,7 @@ from twelvefold.systems.chat.service.delivery import Delivery
 from twelvefold.systems.chat.service.presence import PresenceService, user_key
 from twelvefold.systems.chat.service.tokens import Tokens
 from twelvefold.web.api import check_json
-from twelvefold.web.guard import Verifier
+from twelvefold.web.guard import ForeignDoor, Verifier
 from twelvefold.web.problem import as_error, problem_response
 
 MAX_COMMANDS = 1000
@@ -71,13 +71,15 @@ class ServerApi:
     """See the module. An ASGI app."""
 
     def __init__(
-        self, *, chat: Chat, delivery: Delivery, presence: PresenceService, tokens: Tokens, verifier: Verifier
-    ) -> None:
+        self, *, chat: Chat, delivery: Delivery, presence: PresenceService, tokens: Tokens, verifier: Verifier,
+        door: ForeignDoor,
+    ) -> None:  # fmt: skip
         self.chat = chat
         self.delivery = delivery
         self.presence = presence
         self.tokens = tokens
         self.verifier = verifier
+        self.door = door
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """The ASGI entry."""
@@ -115,9 +117,11 @@ class ServerApi:
                 key = value.decode("latin-1")
             elif header == b"authorization" and value[:7].lower() == b"apikey ":
                 key = key or value[7:].strip().decode("latin-1")
-        principal = (
-            await self.verifier.principal_of_key(key) if key and key.isascii() and len(key) < 256 else None
-        )
+        principal = None
+        if key and key.isascii() and len(key) < 256:
+            principal = await self.door.holder(
+                scope, f"key:{key}", lambda: self.verifier.principal_of_key(key)
+            )
         if principal is None:
             raise UnauthenticatedError("an API key is needed", hint="send 'X-API-Key: tf_…'")
         if not principal.may("chat:admin"):

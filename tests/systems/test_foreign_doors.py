@@ -1,7 +1,8 @@
-"""Guessing at `/yourls-api.php` is slowed like guessing anywhere else, and by the same count."""
+"""Guessing where a protocol has its own way with secrets is slowed like anywhere else, and by the same count."""
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -18,11 +19,9 @@ SETTINGS = (
 )
 
 
-@pytest.fixture(scope="module")
-def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    process, running = start_server(
-        tmp_path_factory.mktemp("guesses") / "data", *SETTINGS, "-X", "limiter.resp_port=0"
-    )
+@pytest.fixture
+def strict(tmp_path: Path) -> Iterator[RunningServer]:
+    process, running = start_server(tmp_path / "data", *SETTINGS, "-X", "limiter.resp_port=0")
     yield running
     stop_server(process)
 
@@ -53,3 +52,14 @@ def test_signatures_passwords_and_timed_signatures_that_prove_wrong_count_togeth
     assert httpx2.get(f"{strict.url}/v1/keys", headers=strange, timeout=30).status_code == 429
     assert asked(strict, signature=strict.api_key).status_code == 200
     assert asked(strict).status_code == 403
+
+
+def test_keys_that_prove_wrong_at_centrifugos_server_api_count_too(strict: RunningServer) -> None:
+    def channels(key: str) -> httpx2.Response:
+        return httpx2.post(f"{strict.url}/api/channels", headers={"X-API-Key": key}, json={}, timeout=30)
+
+    assert channels(strict.api_key).status_code == 200
+    answers = [channels(f"tf_{letter * 43}") for letter in "abcd"]
+    assert [answer.status_code for answer in answers] == [401] * FAILURES + [429] * 2
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 60 // FAILURES
+    assert channels(strict.api_key).status_code == 200
