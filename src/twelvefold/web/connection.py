@@ -18,6 +18,7 @@ from twelvefold.kernel.errors import MalformedRequestError, OverloadedError, Twe
 from twelvefold.web.cycle import Cycle
 from twelvefold.web.hall import Hall, Reading
 from twelvefold.web.heads import body_too_large, judge, refusal_of
+from twelvefold.web.ports import ends_of
 from twelvefold.web.problem import (
     HeadersTooLargeError,
     RequestTimeoutError,
@@ -82,7 +83,10 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Admit the connection, or say at once why not."""
-        super().connection_made(transport)
+        self.connections.add(self)
+        self.transport = transport
+        self.server, self.client = ends_of(transport)
+        self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self.flow = Reading(transport)
         self._quiet_since = self._stage_since = self.hall.now
         if len(self.connections) > self.hall.limits.max_connections:

@@ -1,7 +1,11 @@
-"""Taking a port: clear words when it is taken, and sharing it between the processes of one server."""
+"""Taking a port: clear words when it is taken, sharing it between the processes of one server, and who called."""
 
+import asyncio
 import errno
 import socket
+from typing import Any
+
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 
 from twelvefold.kernel.errors import ConfigurationError
 
@@ -57,3 +61,24 @@ def _explained(error: OSError, host: str, port: int) -> ConfigurationError:
     else:
         text = f"{host}:{port} cannot be bound: {error.strerror}"
     return ConfigurationError(text, field="server.port")
+
+
+def ends_of(transport: asyncio.Transport) -> tuple[Any, Any]:
+    """`(host, port)` of our end of a connection and of the other, as a scope has them; None for one without.
+
+    Asked of a socket that is ours for a moment: uvloop's keeps what it was asked, 300 bytes as long as the
+    connection lives.
+    """
+    kept = transport.get_extra_info("socket")
+    if kept is None or kept.family not in (socket.AF_INET, socket.AF_INET6):
+        return get_local_addr(transport), get_remote_addr(transport)
+    try:
+        sock = socket.socket(kept.family, kept.type, kept.proto, fileno=kept.fileno())
+    except OSError:
+        return None, None
+    try:
+        return sock.getsockname()[:2], sock.getpeername()[:2]
+    except OSError:  # it has gone already
+        return None, None
+    finally:
+        sock.detach()

@@ -10,9 +10,8 @@ import websockets
 from tests.systems.chat.test_media_and_search import workers_of
 from tests.systems.chat.test_sending import T, room_of, texts
 
-from twelvefold.systems.chat.compat.centrifugo import door as centrifugo
 from twelvefold.systems.chat.contracts import MAX_TEXT_BYTES, ConversationNotFoundError, NewMessage
-from twelvefold.systems.chat.routes import connection
+from twelvefold.systems.chat.routes import doorstep
 from twelvefold.systems.chat.routes.live import LiveSockets
 from twelvefold.systems.chat.settings import ChatSettings
 from twelvefold.systems.chat.store.words import WordStore
@@ -51,13 +50,10 @@ async def test_what_cannot_be_read_is_told_by_its_field_and_its_ref(node, connec
     assert (await ann.ask("ping"))["type"] == "pong"
 
 
-@pytest.mark.parametrize(
-    ("door", "module", "code"),
-    [("/v1/chat/socket", connection, 4401), ("/connection/websocket", centrifugo, 3502)],
-)
-async def test_a_socket_that_nobody_connects_is_closed(node, monkeypatch, door, module, code):
+@pytest.mark.parametrize(("door", "code"), [("/v1/chat/socket", 4401), ("/connection/websocket", 3502)])
+async def test_a_socket_that_nobody_connects_is_closed(node, monkeypatch, door, code):
     token = node.token("ann")
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(doorstep, "CONNECT_SECONDS", 0.2)
     async with (
         websockets.connect(node.ws_url + door) as silent,
         websockets.connect(node.ws_url + door) as ann,

@@ -17,6 +17,7 @@ from twelvefold.kernel.errors import InvalidInputError, OverloadedError, Twelvef
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.chat.contracts import Presence, Sent
 from twelvefold.systems.chat.routes.caller import Caller
+from twelvefold.systems.chat.routes.doorstep import Doorstep
 from twelvefold.systems.chat.routes.forms import FORMS, JSON, read_request, ref_of
 from twelvefold.systems.chat.routes.live import LiveSockets, Seat
 from twelvefold.systems.chat.routes.requests import SocketRequest
@@ -33,11 +34,9 @@ from twelvefold.web.socket_routes import Socket, SocketHandler
 MAX_PENDING = 256
 """Requests of one socket that wait to be begun; beyond it the socket is not read."""
 
-CONNECT_SECONDS = 30.0
-"""How long a socket may be nobody's."""
-
 EXPIRED = 4401
 REVOKED = 4403
+NOBODYS = (EXPIRED, "nobody has connected; send connect first")
 _json = msgspec.json.Encoder().encode
 _msgpack = msgspec.msgpack.Encoder().encode
 
@@ -82,6 +81,7 @@ class Services:
     presence: PresenceService
     tokens: Tokens
     acknowledgements: Acknowledgements = field(default_factory=Acknowledgements)
+    doorstep: Doorstep = field(default_factory=lambda: Doorstep(*NOBODYS))
 
 
 class ChatSocket(SocketHandler):
@@ -107,14 +107,14 @@ class ChatSocket(SocketHandler):
         self._task: asyncio.Task[None] | None = None
         self._seats: dict[int, Seat] = {}
         self._looking: tuple[str, ...] = ()
-        self._acknowledged: list[bytes] = []
+        self._acknowledged: list[bytes] | None = None
 
     # -- SocketHandler --------------------------------------------------------------------------
 
     def opened(self, socket: Socket) -> None:
         """See `SocketHandler.opened`."""
         self.subscriber = socket
-        self._expiry = asyncio.get_running_loop().call_later(CONNECT_SECONDS, self._late)
+        self._services.doorstep.came(socket)
 
     def received(self, socket: Socket, message: str | bytes) -> None:
         """See `SocketHandler.received`."""
@@ -134,7 +134,8 @@ class ChatSocket(SocketHandler):
 
     def closed(self, socket: Socket, code: int) -> None:
         """See `SocketHandler.closed`."""
-        del socket, code
+        del code
+        self._services.doorstep.went(socket)
         if self._expiry is not None:
             self._expiry.cancel()
         if self._task is not None:
@@ -199,6 +200,7 @@ class ChatSocket(SocketHandler):
             raise UnauthenticatedError("a token is needed", field="token")
         self._device = request.device or "default"
         self.connection = secrets.token_hex(6)
+        self._services.doorstep.went(self.subscriber)
         self._expire_at(expires)
         self._services.presence.connected(self.tenant, self.user, self.connection, self._device)
         await self._services.delivery.listen_to_user(user_key(self.tenant, self.user), self._told)
@@ -280,12 +282,14 @@ class ChatSocket(SocketHandler):
 
     def write_acknowledgements(self) -> None:
         """All in one write."""
-        frames, self._acknowledged = self._acknowledged, []
-        self.subscriber.send(b"".join(frames))
+        frames, self._acknowledged = self._acknowledged, None
+        if frames:
+            self.subscriber.send(b"".join(frames))
 
     def _sent(self, ref: Any, sent: Sent) -> None:
         if self._form == JSON:
-            if not self._acknowledged:
+            if self._acknowledged is None:
+                self._acknowledged = []
                 self._services.acknowledgements.soon(self)
             self._acknowledged.append(
                 encode(TEXT, _json(_SentAnswer(ref, "sent", str(sent.id), sent.seq, "sent", sent.existed)))
@@ -373,9 +377,6 @@ class ChatSocket(SocketHandler):
         if expires is not None:
             left = max(0.0, self._services.tokens.seconds_until(expires))
             self._expiry = asyncio.get_running_loop().call_later(left, self._expired)
-
-    def _late(self) -> None:
-        self.subscriber.close(EXPIRED, "nobody has connected; send connect first")
 
     def _expired(self) -> None:
         self.subscriber.close(EXPIRED, "the token has expired; connect again with a new one")

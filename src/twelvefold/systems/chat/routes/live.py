@@ -7,6 +7,7 @@ leaves before anything is published that it may not see.
 """
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -159,7 +160,8 @@ class LiveSockets:
         """
         _, standing = await self._chat.fresh_place(follower.tenant, conversation_id, follower.user)
         may_follow(standing)
-        outlet = f"{follower.tenant}:chat:{conversation_id}:{form.name}:{label}"
+        # One text for all who follow, not one for each.
+        outlet = sys.intern(f"{follower.tenant}:chat:{conversation_id}:{form.name}:{label}")
         seat = Seat(follower, outlet)
         room = await self._delivery.follow(conversation_id)
         followed = self._followed.get(conversation_id)

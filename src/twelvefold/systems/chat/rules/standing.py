@@ -41,6 +41,11 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         return any(one.first <= seq <= one.last for one in self.intervals)
 
 
+EVERYTHING = (Interval(1),)
+ANYBODY = Standing(role="member", intervals=EVERYTHING)
+"""In an open conversation: one for all of them."""
+
+
 def standing_of(
     *, role: Role | None, banned: bool, access: Access, intervals: Sequence[tuple[int, int | None]]
 ) -> Standing:
@@ -49,8 +54,8 @@ def standing_of(
     if banned:
         return Standing(role=None, banned=True, intervals=spans)
     if role is None and access == "open":
-        return Standing(role="member", intervals=(Interval(1),))
-    return Standing(role=role, intervals=(Interval(1),) if role and access == "open" else spans)
+        return ANYBODY
+    return Standing(role=role, intervals=EVERYTHING if role and access == "open" else spans)
 
 
 def may_read(standing: Standing) -> None:

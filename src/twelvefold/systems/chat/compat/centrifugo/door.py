@@ -39,7 +39,7 @@ from twelvefold.systems.chat.compat.centrifugo.words import (
 )
 from twelvefold.systems.chat.contracts import Event, TokenExpiredError, UserToken
 from twelvefold.systems.chat.routes.caller import Caller, Callers
-from twelvefold.systems.chat.routes.connection import CONNECT_SECONDS
+from twelvefold.systems.chat.routes.doorstep import Doorstep
 from twelvefold.systems.chat.routes.live import LiveSockets, Seat
 from twelvefold.systems.chat.routes.socket import MAX_MESSAGE_BYTES
 from twelvefold.systems.chat.service import Chat
@@ -69,6 +69,7 @@ class CentrifugoDoor:
         self.presence = presence
         self.tokens = tokens
         self.callers = Callers(tokens)
+        self.doorstep = Doorstep(*DISCONNECT_STALE)
         self._settings = settings
 
     def route(self) -> SocketRoute:
@@ -116,9 +117,7 @@ class Client(SocketHandler):
     def opened(self, socket: Socket) -> None:
         """See `SocketHandler.opened`."""
         self.subscriber = socket
-        self._expiry = asyncio.get_running_loop().call_later(
-            CONNECT_SECONDS, lambda: socket.close(*DISCONNECT_STALE)
-        )
+        self._door.doorstep.came(socket)
 
     def received(self, socket: Socket, message: str | bytes) -> None:
         """See `SocketHandler.received`."""
@@ -140,7 +139,8 @@ class Client(SocketHandler):
 
     def closed(self, socket: Socket, code: int) -> None:
         """See `SocketHandler.closed`."""
-        del socket, code
+        del code
+        self._door.doorstep.went(socket)
         for timer in (self._expiry, self._heartbeat):
             if timer is not None:
                 timer.cancel()
@@ -211,6 +211,7 @@ class Client(SocketHandler):
         if not self.user:
             raise UnauthenticatedError("a token of a user is needed")
         self.client = secrets.token_hex(16)
+        self._door.doorstep.went(self.subscriber)
         self._door.presence.connected(self.tenant, self.user, self.client, "centrifugo")
         await self._door.delivery.listen_to_user(user_key(self.tenant, self.user), self._told)
         result: dict[str, Any] = {
