@@ -8,7 +8,6 @@ connections of a process, so that no request pays for a timer.
 """
 
 import asyncio
-import urllib.parse
 from typing import Any, Final
 
 import httptools
@@ -17,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from twelvefold.kernel.errors import MalformedRequestError, OverloadedError, TwelvefoldError
 from twelvefold.web.cycle import Cycle
 from twelvefold.web.hall import Hall, Reading
-from twelvefold.web.heads import body_too_large, judge, refusal_of
+from twelvefold.web.heads import body_too_large, finish_scope, judge, refusal_of
 from twelvefold.web.ports import ends_of
 from twelvefold.web.problem import (
     HeadersTooLargeError,
@@ -209,7 +208,7 @@ class HttpConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Check the head, then start (or queue) the application."""
         http_version = self.parser.get_http_version()
-        self._finish_scope(http_version)
+        finish_scope(self.scope, self.url, self.parser.get_method(), http_version)
         self._judge(http_version)
         self._size = 0
         if self.parser.should_upgrade():
@@ -356,17 +355,6 @@ class HttpConnection(HttpToolsProtocol):
                 raise MalformedRequestError("a request that asks for an upgrade cannot carry a body here")
             if self._should_upgrade() and not self._nothing_in_flight():
                 raise MalformedRequestError("an upgrade cannot be pipelined behind another request")
-
-    def _finish_scope(self, http_version: str) -> None:
-        url = httptools.parse_url(self.url)
-        raw_path = url.path or b"/"
-        path = raw_path.decode("ascii")
-        scope = self.scope
-        scope["method"] = self.parser.get_method().decode("ascii")
-        scope["http_version"] = http_version
-        scope["path"] = urllib.parse.unquote(path) if "%" in path else path
-        scope["raw_path"] = raw_path
-        scope["query_string"] = url.query or b""
 
     def _should_upgrade(self) -> bool:
         return (

@@ -1,4 +1,4 @@
-"""Judging the head of a request: framing, host, sizes. Pure functions of bytes.
+"""Reading the head of a request, and judging it: framing, host, sizes. Pure functions of bytes.
 
 Two judges with one standard: `judge` for heads that the parser has taken apart, `host_of_tail` and
 `length_of_head` for raw ones in the fast lane. Invariant: the raw judges accept a subset of what the
@@ -8,8 +8,9 @@ Sources: RFC 9110, RFC 9112 §3.2 (host), §6.1 and §6.3 (framing).
 
 import functools
 import re
+import urllib.parse
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import httptools
 
@@ -110,6 +111,18 @@ def refusal_of(fault: httptools.HttpParserError) -> TwelvefoldError:
             )
         return as_error(cause or fault)
     return MalformedRequestError(f"this is not HTTP/1.1 as RFC 9112 has it: {fault}")
+
+
+def finish_scope(scope: Any, url: bytes, method: bytes, http_version: str) -> None:
+    """Put what the request line says into an ASGI scope."""
+    target = httptools.parse_url(url)
+    raw_path = target.path or b"/"
+    path = raw_path.decode("ascii")
+    scope["method"] = method.decode("ascii")
+    scope["http_version"] = http_version
+    scope["path"] = urllib.parse.unquote(path) if "%" in path else path
+    scope["raw_path"] = raw_path
+    scope["query_string"] = target.query or b""
 
 
 def host_of_tail(tail: bytes) -> bytes | None:
