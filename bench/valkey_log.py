@@ -15,7 +15,7 @@ from pathlib import Path
 import uvloop
 
 from bench.valkey_client import cpu_seconds, server_binary
-from twelvefold.engines.log import SpooledPublisher, SpoolLimits, ValkeyStreams, unpack
+from twelvefold.engines.log import SpooledPublisher, SpoolLimits, ValkeyStreams, pack, unpack
 from twelvefold.engines.realtime import ValkeyPubSub
 from twelvefold.engines.valkey import Valkey
 
@@ -48,8 +48,8 @@ async def publishes(log: ValkeyStreams) -> None:
 
 async def spooled(log: ValkeyStreams, folder: Path) -> None:
     count = 1_000_000
-    publisher: SpooledPublisher[bytes] = await SpooledPublisher.open(
-        log, "clicks", folder, limits=SpoolLimits(publish_seconds=5)
+    publisher = await SpooledPublisher.open(
+        log, "clicks", folder, encode=pack, limits=SpoolLimits(publish_seconds=5)
     )
     append = publisher.append
     began = time.perf_counter()

@@ -5,12 +5,11 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.engines.valkey_server import ValkeyServer
 
-from twelvefold.engines.log import SpooledPublisher, SpoolLimits, TopicLimits, ValkeyStreams, unpack
+from twelvefold.engines.log import SpooledPublisher, SpoolLimits, TopicLimits, ValkeyStreams, pack, unpack
 from twelvefold.kernel.errors import RefusedError
 
 DURABLY = ("--appendonly", "yes", "--appendfsync", "always")
@@ -50,7 +49,7 @@ def numbered(*numbers: int) -> list[bytes]:
 async def test_records_of_a_window_are_packed_into_few_entries_in_order(
     log: ValkeyStreams, tmp_path: Path
 ) -> None:
-    publisher: SpooledPublisher[bytes] = await SpooledPublisher.open(log, "clicks", tmp_path, limits=LIMITS)
+    publisher = await SpooledPublisher.open(log, "clicks", tmp_path, limits=LIMITS, encode=pack)
     for record in numbered(5000):
         publisher.append(record)
     await publisher.flush()
@@ -66,7 +65,7 @@ async def test_records_of_a_window_are_packed_into_few_entries_in_order(
 
 
 async def test_close_flushes_what_was_appended_and_then_refuses(log: ValkeyStreams, tmp_path: Path) -> None:
-    publisher: SpooledPublisher[bytes] = await SpooledPublisher.open(log, "clicks", tmp_path)
+    publisher = await SpooledPublisher.open(log, "clicks", tmp_path, encode=pack)
     publisher.append(b"last")
     await publisher.close()
     assert await everything(log) == [b"last"]
@@ -94,7 +93,7 @@ async def test_a_record_larger_than_the_log_takes_is_dropped_alone(
     server: ValkeyServer, tmp_path: Path
 ) -> None:
     log = await ValkeyStreams.open(server.url, limits=TopicLimits(max_record_bytes=10_000))
-    publisher: SpooledPublisher[bytes] = await SpooledPublisher.open(log, "clicks", tmp_path, limits=LIMITS)
+    publisher = await SpooledPublisher.open(log, "clicks", tmp_path, limits=LIMITS, encode=pack)
     for record in (b"a", b"x" * 20_000, b"b"):
         publisher.append(record)
     await publisher.flush()
@@ -109,7 +108,7 @@ async def test_a_log_that_is_not_durable_is_refused(tmp_path: Path) -> None:
     try:
         log = await ValkeyStreams.open((await server.answering()).url)
         with pytest.raises(RefusedError, match="append-only"):
-            await SpooledPublisher.open(log, "clicks", tmp_path)
+            await SpooledPublisher.open(log, "clicks", tmp_path, encode=pack)
         await log.close()
     finally:
         server.close()
@@ -120,7 +119,7 @@ async def test_topics_that_would_leave_the_folder_are_refused(
     log: ValkeyStreams, tmp_path: Path, topic: str
 ) -> None:
     with pytest.raises(ValueError, match="names a folder"):
-        await SpooledPublisher.open(log, topic, tmp_path)
+        await SpooledPublisher.open(log, topic, tmp_path, encode=pack)
 
 
 async def append_while(publisher: SpooledPublisher[bytes], condition: Callable[[], bool], start: int) -> int:
@@ -139,7 +138,7 @@ async def append_while(publisher: SpooledPublisher[bytes], condition: Callable[[
 async def test_records_are_spooled_while_the_log_is_away_and_drained_in_order_each_once(
     server: ValkeyServer, log: ValkeyStreams, tmp_path: Path, trouble: str
 ) -> None:
-    publisher: SpooledPublisher[bytes] = await SpooledPublisher.open(log, "clicks", tmp_path, limits=LIMITS)
+    publisher = await SpooledPublisher.open(log, "clicks", tmp_path, limits=LIMITS, encode=pack)
     stats = publisher.stats
     count = await append_while(publisher, lambda: stats.published > 100, 0)
     getattr(server, trouble)()
@@ -161,7 +160,7 @@ async def test_a_full_topic_turns_records_to_the_spool_until_readers_catch_up(
     server: ValkeyServer, tmp_path: Path
 ) -> None:
     log = await ValkeyStreams.open(server.url, limits=TopicLimits(max_records=2))
-    publisher: SpooledPublisher[bytes] = await SpooledPublisher.open(log, "clicks", tmp_path, limits=LIMITS)
+    publisher = await SpooledPublisher.open(log, "clicks", tmp_path, limits=LIMITS, encode=pack)
     consumer = log.consumer("clicks", "g", "c")
     for record in numbered(6):
         publisher.append(record)
@@ -182,7 +181,7 @@ async def test_a_spool_past_its_bound_drops_the_oldest_and_counts(
     server: ValkeyServer, log: ValkeyStreams, tmp_path: Path
 ) -> None:
     limits = SpoolLimits(flush_ms=1, publish_seconds=0.05, max_held_bytes=10_000, max_spool_bytes=50_000)
-    publisher: SpooledPublisher[bytes] = await SpooledPublisher.open(log, "clicks", tmp_path, limits=limits)
+    publisher = await SpooledPublisher.open(log, "clicks", tmp_path, limits=limits, encode=pack)
     server.pause()
     count = await append_while(publisher, lambda: publisher.stats.dropped > 1000, 0)
     await publisher.flush()
@@ -200,14 +199,14 @@ async def test_a_spool_past_its_bound_drops_the_oldest_and_counts(
 async def test_the_spool_of_a_closed_publisher_is_drained_by_the_next(
     server: ValkeyServer, log: ValkeyStreams, tmp_path: Path
 ) -> None:
-    first: SpooledPublisher[bytes] = await SpooledPublisher.open(log, "clicks", tmp_path, limits=LIMITS)
+    first = await SpooledPublisher.open(log, "clicks", tmp_path, limits=LIMITS, encode=pack)
     server.kill()
     for record in numbered(3):
         first.append(record)
     await first.close()
     await server.start().answering()
     await log._valkey.wait_connected(5)
-    second: SpooledPublisher[bytes] = await SpooledPublisher.open(log, "clicks", tmp_path, limits=LIMITS)
+    second = await SpooledPublisher.open(log, "clicks", tmp_path, limits=LIMITS, encode=pack)
     await until(lambda: second.spooled_bytes == 0)
     assert await everything(log) == numbered(3)
     await second.close()
@@ -217,14 +216,14 @@ async def test_the_spool_of_a_closed_publisher_is_drained_by_the_next(
 CHILD = """
 import asyncio, sys
 from pathlib import Path
-from twelvefold.engines.log import SpooledPublisher, SpoolLimits, ValkeyStreams
+from twelvefold.engines.log import SpooledPublisher, SpoolLimits, ValkeyStreams, pack
 from twelvefold.kernel.telemetry import configure_logging
 
 async def main():
     configure_logging("error")
     limits = SpoolLimits(publish_seconds=0.2)
     log = await ValkeyStreams.open(sys.argv[1], deadline_seconds=1.0)
-    publisher = await SpooledPublisher.open(log, "clicks", Path(sys.argv[2]), limits=limits)
+    publisher = await SpooledPublisher.open(log, "clicks", Path(sys.argv[2]), limits=limits, encode=pack)
     count = 0
     while True:
         for _ in range(20):
@@ -259,7 +258,7 @@ async def test_kill_9_of_the_process_loses_nothing_it_had_counted_as_acknowledge
         acknowledged, spooled = map(int, line.split())
     server.resume()
     await log._valkey.wait_connected(10)
-    heir: SpooledPublisher[Any] = await SpooledPublisher.open(log, "clicks", tmp_path, limits=LIMITS)
+    heir = await SpooledPublisher.open(log, "clicks", tmp_path, limits=LIMITS, encode=pack)
     await until(lambda: heir.spooled_bytes == 0)
     kept = await everything(log)
     assert kept == numbered(len(kept)), "in order, each once"
@@ -271,7 +270,7 @@ async def test_a_full_disk_and_a_log_away_keep_what_memory_may_hold(
     server: ValkeyServer, log: ValkeyStreams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits = SpoolLimits(flush_ms=1, publish_seconds=0.05, max_held_bytes=5_000, max_spool_bytes=1 << 20)
-    publisher: SpooledPublisher[bytes] = await SpooledPublisher.open(log, "clicks", tmp_path, limits=limits)
+    publisher = await SpooledPublisher.open(log, "clicks", tmp_path, limits=limits, encode=pack)
 
     def full(_file: int, _data: bytes, _at: int) -> None:
         raise OSError(28, "No space left on device")

@@ -20,7 +20,6 @@ import msgspec
 import structlog
 
 from twelvefold.engines.log.contract import BatchId, Capability, Log, require
-from twelvefold.engines.log.packing import pack
 from twelvefold.engines.log.spool_file import Frame, Spool
 from twelvefold.kernel.errors import TwelvefoldError
 from twelvefold.kernel.retry import Backoff
@@ -104,7 +103,7 @@ class SpooledPublisher(Generic[T]):
         topic: str,
         directory: Path,
         *,
-        encode: Callable[[list[T]], list[bytes]] = pack,  # type: ignore[assignment] # the default is for T = bytes, which a default cannot say
+        encode: Callable[[list[T]], list[bytes]],
         limits: SpoolLimits | None = None,
     ) -> "SpooledPublisher[T]":
         """Start publishing to `topic`, and adopt what dead publishers left in `directory`.
@@ -113,7 +112,8 @@ class SpooledPublisher(Generic[T]):
             log: must be durable and recognise batches; `RefusedError` otherwise.
             topic: also the name of a folder in `directory`.
             directory: where spools of all topics and processes of this machine live.
-            encode: turns the records of a window, in order, into log entries. Called in the event loop.
+            encode: turns the records of a window, in order, into log entries; `packing.pack` for records that are
+                bytes. Called in the event loop.
             limits: see `SpoolLimits`.
         """
         require(log, Capability.DURABLE, Capability.DEDUPLICATES)

@@ -93,10 +93,9 @@ class Pipeline:
         if len(entries) >= self._room:
             raise self._refusal()
         # `encode_into`, its commonest case written out: this runs for every command.
-        if len(args) == 2 and type(args[1]) is bytes:
-            verb, key = args
+        if len(args) == 2 and type(key := args[1]) is bytes:
             try:
-                self._pieces += (HEADS[verb][len(key)], key, CRLF)  # type: ignore[arg-type] # what is no bytes is caught below
+                self._pieces += (HEADS[args[0]][len(key)], key, CRLF)
             except LookupError:
                 self._encode(args)
         else:
