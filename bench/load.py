@@ -7,11 +7,12 @@ from the moment a request was due, which is what a user feels (Tene, "How NOT to
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from bench.processes import finished
 
 HEADS = 512
 """Different browser heads that the requests carry in turn."""
@@ -94,13 +95,7 @@ def wrk(
     script = requests.paths.with_name("load.lua")
     script.write_text(_SCRIPT.replace("HEADS", str(requests.heads)).replace("PATHS", str(requests.paths)))
     words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", str(script), url]
-    done = subprocess.run(
-        ["taskset", "-c", cpus, *words] if cpus else words,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=seconds + 60,
-    )
+    done = finished(words, cpus=cpus, timeout_seconds=seconds + 60)
     found = [line[4:] for line in done.stdout.splitlines() if line.startswith("WRK ")]
     if not found:
         raise LoadError(f"wrk said: {(done.stdout + done.stderr).strip()[-500:]}")
@@ -124,14 +119,7 @@ def open_loop(
         str(requests.heads),
     ]
     words += [str(rate), str(seconds)]
-    done = subprocess.run(
-        ["taskset", "-c", cpus, *words] if cpus else words,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=seconds + 60,
-        cwd=Path(__file__).parent.parent,
-    )
+    done = finished(words, cpus=cpus, timeout_seconds=seconds + 60, cwd=Path(__file__).parent.parent)
     if done.returncode != 0:
         raise LoadError(f"the open loop failed: {done.stderr.strip()[-500:]}")
     return Load(**json.loads(done.stdout))

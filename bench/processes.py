@@ -91,10 +91,9 @@ def running(
     """Start a server pinned to `cpus` (a taskset list), wait until `ready`, and end it on leaving."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{name}.log"
-    pinned = ["taskset", "-c", cpus, *words] if cpus and shutil.which("taskset") else list(words)
     with log.open("wb") as out:
         process = subprocess.Popen(
-            pinned,
+            pinned(words, cpus),
             stdout=out if stdout is None else stdout,
             stderr=out,
             stdin=subprocess.DEVNULL,
@@ -113,6 +112,20 @@ def running(
         yield server
     finally:
         server.stop()
+
+
+def pinned(words: Sequence[str], cpus: str | None) -> list[str]:
+    """A command that runs on `cpus` (a taskset list) alone; as it is where that is None or cannot be done."""
+    return ["taskset", "-c", cpus, *words] if cpus and shutil.which("taskset") else list(words)
+
+
+def finished(
+    words: Sequence[str], *, cpus: str | None, timeout_seconds: float = 300, cwd: Path | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end, pinned; what it said is in the result."""
+    return subprocess.run(
+        pinned(words, cpus), capture_output=True, text=True, check=False, timeout=timeout_seconds, cwd=cwd
+    )
 
 
 def tree(root: int) -> list[int]:

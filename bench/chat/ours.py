@@ -12,7 +12,7 @@ from pathlib import Path
 from drills.chat.node import SECRET, Node, new_owner_key
 
 from bench.chat.loader import Connection, connect_many
-from bench.processes import usage
+from bench.processes import pinned, usage
 from twelvefold.engines.embedded import DataFolder, MemoryLimits, Supervisor
 from twelvefold.kernel.tenancy import DEFAULT_TENANT
 from twelvefold.systems.chat.contracts import NewConversation
@@ -43,7 +43,7 @@ class Ours:
             "port": 0, "owner_key": self.owner_key,
         }  # fmt: skip
         self.process = subprocess.Popen(
-            ["taskset", "-c", self._cpus, sys.executable, "-m", "drills.chat.node", json.dumps(config)],
+            pinned([sys.executable, "-m", "drills.chat.node", json.dumps(config)], self._cpus),
             stdout=subprocess.PIPE,
             stderr=(self._folder / "server.log").open("wb"),
         )

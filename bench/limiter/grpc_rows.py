@@ -6,7 +6,6 @@ A request asks for one key, or for as many keys as a row says; each peer gets th
 import contextlib
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from bench.limiter.go_peers import gubernator, ratelimit
 from bench.limiter.servers import Head, doors, per_cpu
 from bench.load import LoadError
-from bench.processes import Server, cores, free_port, listening, running
+from bench.processes import Server, cores, finished, free_port, listening, running
 from bench.table import Bar, interleaved
 from twelvefold.systems.limiter.compat.grpc.messages import varint
 
@@ -136,12 +135,6 @@ def _h2load(port: int, call: str, requests: int, body: Path, cpus: str | None) -
         raise LoadError("h2load is missing: apt-get install nghttp2-client")
     words = ["h2load", "-n", str(requests), "-c", "4", "-m", "32", "-d", str(body)]
     words += ["-H", "content-type: application/grpc", "-H", "te: trailers", f"http://127.0.0.1:{port}/{call}"]
-    done = subprocess.run(
-        ["taskset", "-c", cpus, *words] if cpus else words,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    done = finished(words, cpus=cpus)
     if not re.search(rf"{requests} succeeded", done.stdout):
         raise LoadError(f"h2load: {done.stdout[-300:]}{done.stderr[-200:]}")

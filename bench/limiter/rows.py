@@ -19,7 +19,7 @@ from bench.limiter.memory import memory
 from bench.limiter.servers import Head, library, valkey
 from bench.limiter.throttle import beside_evalsha
 from bench.load import LoadError
-from bench.processes import cores
+from bench.processes import cores, pinned
 from bench.table import Bar, interleaved
 
 TIMES = "\u00d7"
@@ -130,12 +130,7 @@ def _four_nodes(folder: Path) -> dict[str, Any]:
     with valkey(folder, cpus=cpus) as (_, port):
         command = [sys.executable, "-m", "bench.limiter.library", "leased", f"valkey://127.0.0.1:{port}"]
         # Four nodes share one core: together they are what a core decides.
-        nodes = [
-            subprocess.Popen(
-                ["taskset", "-c", load_cpus, *command] if load_cpus else command, stdout=subprocess.PIPE
-            )
-            for _ in range(4)
-        ]
+        nodes = [subprocess.Popen(pinned(command, load_cpus), stdout=subprocess.PIPE) for _ in range(4)]
         found = [json.loads(node.communicate(timeout=60)[0].splitlines()[-1]) for node in nodes]
     admitted = sum(node["admitted"] for node in found)
     # A bucket admits its capacity and what came back meanwhile; the nodes held leases on top.

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,21 +9,14 @@ from typing import Any
 
 from bench.links.nginx import valkey_binary
 from bench.load import LoadError
-from bench.processes import Server, free_port, listening, running, usage
+from bench.processes import Server, finished, free_port, listening, running, usage
 
 Head = tuple[str, str, str]
 """A row's name, unit and bar."""
 
 
 def library(subject: str, *words: str, cpus: str | None) -> dict[str, Any]:
-    command = [sys.executable, "-m", "bench.limiter.library", subject, *words]
-    done = subprocess.run(
-        ["taskset", "-c", cpus, *command] if cpus else command,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    done = finished([sys.executable, "-m", "bench.limiter.library", subject, *words], cpus=cpus)
     if done.returncode:
         raise LoadError(done.stderr.strip()[-400:])
     return dict(json.loads(done.stdout.splitlines()[-1]))

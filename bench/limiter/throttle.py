@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.limiter.servers import Head, doors, per_cpu, valkey
 from bench.load import LoadError
-from bench.processes import Server, cores, free_port, listening, running
+from bench.processes import Server, cores, finished, free_port, listening, running
 from bench.table import Bar, interleaved
 
 KEYS = 100_000
@@ -49,10 +49,7 @@ def _benchmark(port: int, requests: int, pipeline: int, command: Sequence[str], 
         "-r",
         str(KEYS),
     ]
-    done = subprocess.run(
-        [*(["taskset", "-c", cpus] if cpus else []), *words, "--csv", *command],
-        capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+    done = finished([*words, "--csv", *command], cpus=cpus)
     if done.returncode or "ERR" in done.stdout + done.stderr:
         raise LoadError(f"redis-benchmark: {(done.stdout + done.stderr)[-300:]}")
 
