@@ -25,6 +25,12 @@ def begin(chat: Api, *members: str, **given: Any) -> str:
     return str(made["id"])
 
 
+def history(chat: Api, room: str, author: str, count: int, word: str = "m") -> None:
+    """`m0`, `m1` … said before anybody looks."""
+    for number in range(count):
+        chat(author, "POST", f"/conversations/{room}/messages", {"text": f"{word}{number}"})
+
+
 def say(page: Page, text: str) -> None:
     field = page.get_by_role("textbox", name="Message", exact=True)
     field.fill(text)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from playwright.sync_api import expect
-from tests.browser.chat.page import Api, Window, begin, connected, message, whole
+from tests.browser.chat.page import Api, Window, begin, connected, history, message, whole
 
 
 def test_members_are_taken_in_given_a_role_put_out_and_banned(window: Window, chat: Api) -> None:
@@ -33,8 +33,7 @@ def test_search_finds_a_message_and_shows_it_where_it_was_said(
     window: Window, chat: Api, poll: Callable[[Callable[[], bool]], None]
 ) -> None:
     room = begin(chat, "ann", "bob")
-    for number in range(150):
-        chat("bob", "POST", f"/conversations/{room}/messages", {"text": f"word{number}"})
+    history(chat, room, "bob", 150, "word")
     poll(lambda: bool(chat("ann", "GET", "/search?q=word149")["items"]))
     ann = window("ann", room)
     whole(ann)

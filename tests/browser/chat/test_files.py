@@ -2,13 +2,12 @@
 
 import pytest
 from playwright.sync_api import FilePayload, expect
-from tests.browser.chat.page import Api, Window, begin, connected, message, picture, say, whole
+from tests.browser.chat.page import Api, Window, begin, connected, history, message, picture, say, whole
 
 
 def test_a_picture_is_uploaded_with_a_preview_and_seen_by_the_other(window: Window, chat: Api) -> None:
     room = begin(chat, "ann", "bob")
-    for number in range(40):
-        chat("ann", "POST", f"/conversations/{room}/messages", {"text": f"m{number}"})
+    history(chat, room, "ann", 40)
     ann, bob = window("ann", room), window("bob", room)
     whole(bob)
     expect(message(bob, "m39")).to_be_in_viewport()

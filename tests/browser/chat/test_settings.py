@@ -1,15 +1,20 @@
 """What a conversation is called, and how fast one may write in it, changed on the page by those who may."""
 
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, Page, expect
 from tests.browser.chat.page import Api, Window, begin, connected, message, say, stored
+
+
+def at_settings(window: Window, room: str) -> tuple[Page, Page, Locator]:
+    """The owner's window and a member's, and the owner's form for name and slow mode."""
+    ann, bob = window("ann", room), window("bob", room)
+    connected(bob)
+    ann.get_by_role("button", name="Members").click()
+    return ann, bob, ann.get_by_role("form", name="This conversation")
 
 
 def test_an_owner_renames_a_conversation_and_everybody_sees_it(window: Window, chat: Api) -> None:
     room = begin(chat, "ann", "bob", "carol")
-    ann, bob = window("ann", room), window("bob", room)
-    connected(bob)
-    ann.get_by_role("button", name="Members").click()
-    form = ann.get_by_role("form", name="This conversation")
+    ann, bob, form = at_settings(window, room)
     expect(form.get_by_role("button", name="Save")).to_be_disabled()
     form.get_by_label("Name").fill("Dinner")
     form.get_by_label("Name").press("Enter")
@@ -22,10 +27,7 @@ def test_an_owner_renames_a_conversation_and_everybody_sees_it(window: Window, c
 
 def test_slow_mode_is_set_on_the_page_told_to_members_and_holds_them_back(window: Window, chat: Api) -> None:
     room = begin(chat, "ann", "bob", "carol")
-    ann, bob = window("ann", room), window("bob", room)
-    connected(bob)
-    ann.get_by_role("button", name="Members").click()
-    form = ann.get_by_role("form", name="This conversation")
+    ann, bob, form = at_settings(window, room)
     form.get_by_label("Slow mode").select_option("One message every 5 min")
     form.get_by_role("button", name="Save").click()
     expect(bob.get_by_text("ann set slow mode to one message every 5 min")).to_be_visible()

@@ -1,7 +1,7 @@
 """Two windows talk."""
 
 from playwright.sync_api import expect
-from tests.browser.chat.page import Api, Window, begin, connected, message, say, texts, whole
+from tests.browser.chat.page import Api, Window, begin, connected, history, message, say, texts, whole
 
 
 def test_from_an_empty_page_two_buttons_make_ann_and_bob_talk(window: Window) -> None:
@@ -39,8 +39,7 @@ def test_what_was_unread_is_read_once_its_conversation_is_opened_by_its_address(
     window: Window, chat: Api
 ) -> None:
     room = begin(chat, "ann", "bob")
-    for number in range(15):
-        chat("ann", "POST", f"/conversations/{room}/messages", {"text": f"m{number}"})
+    history(chat, room, "ann", 15)
     bob = window("bob", room)
     whole(bob)
     expect(bob.get_by_label("Your conversations").get_by_role("link", name="ann")).to_be_visible()
@@ -108,8 +107,7 @@ def test_the_end_stays_in_view_while_the_line_to_write_on_grows_and_shrinks(
     window: Window, chat: Api
 ) -> None:
     room = begin(chat, "ann", "bob")
-    for number in range(40):
-        chat("ann", "POST", f"/conversations/{room}/messages", {"text": f"m{number}"})
+    history(chat, room, "ann", 40)
     ann = window("ann", room)
     whole(ann)
     say(ann, "\n".join(f"line {number}" for number in range(12)))
