@@ -1,6 +1,6 @@
 """`/v1/platform/systems/{name}`: a system's card, for the console, the guide and whoever is curious."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from litestar import Router, get
@@ -44,7 +44,8 @@ class BlueprintView(msgspec.Struct, frozen=True, kw_only=True):
 
 def blueprint_routes(blueprints: Sequence[Blueprint], base_url: str) -> Router:
     """The cards of the systems that run; recipes speak of `base_url`."""
-    views = {blueprint.name: _view(blueprint, base_url) for blueprint in blueprints}
+    runs = recorded()
+    views = {blueprint.name: _view(blueprint, base_url, runs) for blueprint in blueprints}
 
     @get("/{name:str}", guards=[requires("platform:read")], summary="A system's card")
     async def card(name: FromPath[str]) -> BlueprintView:
@@ -55,10 +56,9 @@ def blueprint_routes(blueprints: Sequence[Blueprint], base_url: str) -> Router:
     return Router("/v1/platform/systems", route_handlers=[card], tags=["Platform"])
 
 
-def _view(blueprint: Blueprint, base_url: str) -> BlueprintView:
+def _view(blueprint: Blueprint, base_url: str, runs: Mapping[str, DrillRun]) -> BlueprintView:
     values = blueprint.estimate.values()
     ws_url = base_url.replace("http", "ws", 1)
-    runs = recorded()
     units = {line.name: line.unit for line in blueprint.estimate.lines}
     return BlueprintView(
         name=blueprint.name,

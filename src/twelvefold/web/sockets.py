@@ -43,7 +43,7 @@ from twelvefold.web.problem import (
     render_response,
     request_id_from,
 )
-from twelvefold.web.socket_routes import Accepted, SocketHandler
+from twelvefold.web.socket_routes import Accepted
 
 log = structlog.get_logger("web")
 
@@ -168,7 +168,7 @@ class WebSocket(asyncio.Protocol):
         self.fd = _plain_fd(self.transport)
         self._accepted = accepted
         self._decoder = Decoder(accepted.max_message_bytes)
-        self._call(lambda handler: handler.opened(self))
+        self._call(accepted.handler.opened, self)
         held, self._held = self._held, None
         if held:
             self.data_received(bytes(held))
@@ -203,13 +203,7 @@ class WebSocket(asyncio.Protocol):
     def _receive(self, message: str | bytes) -> None:
         if self._state == OPEN:
             assert self._accepted is not None
-            handler = self._accepted.handler
-            # As `_call`, without a closure for each message.
-            try:
-                handler.received(self, message)
-            except Exception:
-                log.exception("web.socket.failed", handler=type(handler).__name__)
-                self.close(INTERNAL_ERROR, "something went wrong on the server")
+            self._call(self._accepted.handler.received, self, message)
 
     def eof_received(self) -> bool:
         """The client has closed its side without a closing handshake."""
@@ -314,15 +308,14 @@ class WebSocket(asyncio.Protocol):
         if before in (OPEN, CLOSING):
             accepted, self._accepted = self._accepted, None
             assert accepted is not None
-            _shielded(accepted.handler, lambda handler: handler.closed(self, code))
+            _shielded(accepted.handler.closed, self, code)
 
     def _leave_hub(self) -> None:
         if self.channels and self._hall.hub is not None:
             self._hall.hub.drop(self)
 
-    def _call(self, call: Callable[[SocketHandler], None]) -> None:
-        assert self._accepted is not None
-        if not _shielded(self._accepted.handler, call):
+    def _call(self, method: Callable[..., None], *args: Any) -> None:
+        if not _shielded(method, *args):
             self.close(INTERNAL_ERROR, "something went wrong on the server")
 
     # -- slow readers ---------------------------------------------------------------------------
@@ -385,10 +378,11 @@ def _is_key(value: bytes) -> bool:
         return False
 
 
-def _shielded(handler: SocketHandler, call: Callable[[SocketHandler], None]) -> bool:
+def _shielded(method: Callable[..., None], *args: Any) -> bool:
+    """Call a handler, whatever it does; False if it raised."""
     try:
-        call(handler)
+        method(*args)
     except Exception:
-        log.exception("web.socket.failed", handler=type(handler).__name__)
+        log.exception("web.socket.failed", method=method.__qualname__)
         return False
     return True

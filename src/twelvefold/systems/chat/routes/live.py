@@ -23,6 +23,7 @@ PAGE = 500
 CALM_BYTES = 256 * 1024
 CALM_SECONDS = 0.02
 BEHIND_SECONDS = 10.0
+"""How long a follower waits here for what another server has told it already."""
 STUCK_SECONDS = 30.0
 """How long a page of what was missed may wait for a reader, before the reader is left to its own bound."""
 
