@@ -103,8 +103,6 @@ export interface TradeOff {
   choice: string;
   why: string;
   cost: string;
-  /** What each option cost on this machine. */
-  measured?: { a: string; b: string } | null;
 }
 
 /** A system's blueprint: the same card that the guide and the documents read. */

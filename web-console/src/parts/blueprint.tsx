@@ -42,8 +42,8 @@ export function TradeOffs(props: { rows: readonly TradeOff[] }): JSX.Element {
           <article class="trade-off">
             <h3>{row.decision}</h3>
             <div class="trade-off-options">
-              <Option name={row.option_a} figure={row.measured?.a} chosen={chosen(row, "a")} />
-              <Option name={row.option_b} figure={row.measured?.b} chosen={chosen(row, "b")} />
+              <Option name={row.option_a} chosen={chosen(row, "a")} />
+              <Option name={row.option_b} chosen={chosen(row, "b")} />
             </div>
             <p>
               <Inline text={row.why} />
@@ -58,7 +58,7 @@ export function TradeOffs(props: { rows: readonly TradeOff[] }): JSX.Element {
   );
 }
 
-function Option(props: { name: string; figure: string | undefined; chosen: boolean }): JSX.Element {
+function Option(props: { name: string; chosen: boolean }): JSX.Element {
   return (
     <div class="option" classList={{ chosen: props.chosen }}>
       <p class="option-name">
@@ -67,7 +67,6 @@ function Option(props: { name: string; figure: string | undefined; chosen: boole
           <span class="option-mark">Our choice</span>
         </Show>
       </p>
-      <p class="option-figure">{props.figure ?? "not measured on this machine"}</p>
     </div>
   );
 }
