@@ -15,11 +15,19 @@ class Doorway:
         self._sockets: list[socket.socket] = []
         self.port = 0
         self.refuses_sockets = False
+        self.holds_sockets = False
         self.open()
 
     def refuse_sockets(self) -> None:
         """From now on, and end those that are open."""
         self.refuses_sockets = True
+        for connection in self._sockets:
+            _cut(connection)
+        self._sockets.clear()
+
+    def let_sockets_through(self) -> None:
+        """Those that waited until now have to ask again."""
+        self.holds_sockets = False
         for connection in self._sockets:
             _cut(connection)
         self._sockets.clear()
@@ -53,6 +61,9 @@ class Doorway:
             if upgrade and self.refuses_sockets:
                 inner.sendall(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
                 _cut(inner)
+                return
+            if upgrade and self.holds_sockets:
+                self._sockets.append(inner)
                 return
             outer = socket.create_connection(("127.0.0.1", self._server_port))
             self._open += [inner, outer]

@@ -12,6 +12,7 @@ from tests.browser.chat.page import (
     begin,
     chatter,
     connected,
+    history,
     message,
     say,
     stored,
@@ -19,6 +20,8 @@ from tests.browser.chat.page import (
     whole,
 )
 from tests.browser.doorway import Doorway
+
+SEQS = "log => [...log.querySelectorAll('.message')].map((one) => Number(one.dataset.seq))"
 
 
 def test_whoever_was_cut_off_comes_back_with_everything_once_and_in_order(
@@ -66,11 +69,10 @@ def test_whoever_missed_thousands_sees_the_newest_and_can_read_back_without_a_ga
     expect(message(bob, f"talker-5 says {EACH - 1} ")).to_be_in_viewport(timeout=30_000)
     log = bob.get_by_role("log", name="Messages with Lunch")
     seen: set[int] = set()
-    seqs = "log => [...log.querySelectorAll('.message')].map((one) => Number(one.dataset.seq))"
     deadline = time.monotonic() + 60
     while not {2, 6 * EACH + 2} <= seen:
         assert time.monotonic() < deadline, f"it stopped at {min(seen)}"
-        shown = log.evaluate(seqs)
+        shown = log.evaluate(SEQS)
         assert shown == list(range(shown[0], shown[0] + len(shown)))
         seen.update(shown)
         # Less than what is drawn beyond the edges, so that no message is passed over.
@@ -81,6 +83,24 @@ def test_whoever_missed_thousands_sees_the_newest_and_can_read_back_without_a_ga
             }"""
         )
     assert seen == set(range(2, 6 * EACH + 3))
+
+
+def test_what_was_said_between_reading_the_history_and_the_first_connection_is_there(
+    window: Window, chat: Api, doorway: Doorway
+) -> None:
+    room = begin(chat, "ann", "bob")
+    history(chat, room, "ann", 3, "early")
+    doorway.holds_sockets = True
+    bob = window("bob", room, url=f"http://127.0.0.1:{doorway.port}", height=1400)
+    expect(message(bob, "early2")).to_be_visible()
+    history(chat, room, "ann", 25, "between")
+    doorway.let_sockets_through()
+    expect(message(bob, "between24")).to_be_visible(timeout=30_000)
+    log = bob.get_by_role("log")
+    log.evaluate("log => { log.scrollTop = 0; }")
+    expect(message(bob, "early0")).to_be_in_viewport()
+    shown = log.evaluate(SEQS)
+    assert shown == list(range(shown[0], shown[0] + len(shown)))
 
 
 def test_a_browser_that_goes_offline_says_so_and_catches_up(window: Window, chat: Api) -> None:

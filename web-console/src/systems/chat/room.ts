@@ -17,6 +17,7 @@ export interface Seen {
 const FIRST_PAGE = 100;
 const PAGE = 300;
 const FAR_PAGE = 1000;
+const PREVIEW = 10;
 /** A reader that missed more than this begins anew at the newest; the rest is history, read when it is looked at. */
 export const FAR_BEHIND = 2000;
 
@@ -54,6 +55,8 @@ export class Room {
   readonly #setGone: Setter<string | null>;
   #head: number;
   #oldest: number | null = null;
+  /** History reaches up to here at least, also what is only asked for yet: the stream goes on from it. */
+  #historyTo: number | null = null;
   #opened = false;
   #generation = 0;
 
@@ -135,11 +138,13 @@ export class Room {
     try {
       do {
         const before = this.#oldest;
+        if (before === null) this.#historyTo = this.#head;
         const found = await this.#around.api.history(this.id, before, until !== undefined ? FAR_PAGE : before === null ? FIRST_PAGE : PAGE);
         if (generation !== this.#generation) return; // begun anew meanwhile: this would leave a gap
         batch(() => {
           this.#take(found.reverse(), Math.max(this.position ?? 0, found.at(-1)?.seq ?? 0));
           this.#oldest = found[0]?.seq ?? this.#oldest;
+          this.#historyTo = Math.max(this.#historyTo ?? 0, found.at(-1)?.seq ?? 0);
           if (found.length === 0 || (found[0]?.seq ?? 0) <= 1) this.#setBegun(true);
         });
       } while (until !== undefined && !this.begun() && (this.#oldest ?? 0) > until);
@@ -205,13 +210,14 @@ export class Room {
   refresh(listed: Listed): void {
     this.setListed(listed);
     this.#head = listed.last_seq;
-    if (this.position !== null && listed.last_seq - this.position > FAR_BEHIND) this.#forget();
+    const known = this.position ?? this.#historyTo;
+    if (known !== null && listed.last_seq - known > FAR_BEHIND) this.#forget();
     this.#setGone(null);
   }
 
   /** Where to follow from: what this window has, or just enough for a preview. */
   after(): number {
-    return untrack(this.#position) ?? this.#setPosition(Math.max(0, this.#head - 10));
+    return untrack(this.#position) ?? this.#setPosition(this.#historyTo ?? Math.max(0, this.#head - PREVIEW));
   }
 
   /** What is here is not what the server has. */
@@ -226,6 +232,7 @@ export class Room {
       this.#setLoading(false);
       this.#setPosition(null);
       this.#oldest = null;
+      this.#historyTo = null;
       this.#bySeq.clear();
       this.#replies.clear();
       this.#setStored([]);
