@@ -27,6 +27,7 @@ from twelvefold.web.access.service import Access
 from twelvefold.web.access.store import AccessStore
 from twelvefold.web.guard import ForeignDoor, Gate, Guard
 from twelvefold.web.hub import Hub
+from twelvefold.web.ring import SendRing
 from twelvefold.web.mount import Mount
 from twelvefold.web.sse import EventStreams
 
@@ -129,6 +130,7 @@ class Instance:
                 asyncio.get_running_loop(),
                 on_first=lambda name: _feed_of(feeds, name).start(name),
                 on_last=lambda name: _feed_of(feeds, name).stop(name),
+                open_ring=SendRing.open if config.server.io_uring else None,
             )
             streams = EventStreams(hub)
             opened: dict[str, System] = {}

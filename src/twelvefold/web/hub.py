@@ -1,24 +1,27 @@
 """The realtime hub of one process: channels, and who listens.
 
 All that is published to a channel within one turn of the event loop leaves as one write for each
-socket: the cost of a delivery is the cost of a system call divided by the messages of the turn. A socket
-with nothing waiting is written to past its transport, which would queue the bytes and take as long again.
+socket, and the writes to many sockets as one system call, where the kernel has rings. A socket with
+nothing waiting is written to past its transport, which would queue the bytes and take as long again.
 Invariant: the bytes of a payload exist once however many listen; a listener that does not read is cut at
 a bound and nobody else notices. Other processes are reached by whoever watches `on_first` and `on_last`.
 """
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
-from itertools import repeat
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
 
 from twelvefold.kernel.errors import OverloadedError
 from twelvefold.web.frames import TEXT, encode
+from twelvefold.web.ring import SendRing
 
 MAX_CHANNELS_OF_ONE = 1_000
+RING_FROM = 100
+"""Writes of a turn from which laying them out for the ring pays."""
+
 Write = Callable[[bytes], None]
 
 
@@ -67,6 +70,8 @@ class Hub:
         loop: whose turns are gathered.
         on_first: called with a channel's name when its first listener comes.
         on_last: called when its last one has gone.
+        open_ring: gives the way to write to many sockets at once, or None; called when it is first needed.
+            None: write to one after the other.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class Hub:
         *,
         on_first: Callable[[str], None] | None = None,
         on_last: Callable[[str], None] | None = None,
+        open_ring: Callable[[], SendRing | None] | None = SendRing.open,
     ) -> None:
         self._loop = loop
         self._on_first = on_first
@@ -84,6 +90,8 @@ class Hub:
         self._published = 0
         self._deliveries = 0
         self._writes = 0
+        self._open_ring = open_ring
+        self._ring: SendRing | None = None
 
     @property
     def counts(self) -> HubCounts:
@@ -191,7 +199,7 @@ class Hub:
                     self._deliveries += len(members) * len(parts)
                     self._writes += len(members)
                     # A copy: a write can cut a slow reader, which changes the members.
-                    _write(zip(list(members), repeat(_joined(parts)), strict=False))
+                    self._write_all(list(members), _joined(parts))
             channel.frames, channel.blocks = [], []
             return
         gathered: dict[Subscriber, list[bytes]] = {}
@@ -204,30 +212,75 @@ class Hub:
                     self._deliveries += len(members) * len(parts)
             channel.frames, channel.blocks = [], []
         self._writes += len(gathered)
-        _write((subscriber, _joined(parts)) for subscriber, parts in gathered.items())
+        self._write_each(list(gathered), [_joined(parts) for parts in gathered.values()])
+
+    def _write_all(self, subscribers: list[Subscriber], data: bytes) -> None:
+        """The same bytes to all of them."""
+        ring = self._ring_for(len(subscribers))
+        if ring is None:
+            for subscriber in subscribers:
+                _write(subscriber, data)
+            return
+        ready = [one for one in subscribers if one.fd >= 0 and _is_open(one.transport)]
+        short = ring.send_all([one.fd for one in ready], data)
+        for place, sent in short:
+            ready[place].writer(data[sent:])
+        if len(ready) < len(subscribers):
+            for subscriber in set(subscribers).difference(ready):
+                subscriber.writer(data)
+
+    def _write_each(self, subscribers: list[Subscriber], datas: list[bytes]) -> None:
+        """To each of them bytes of its own."""
+        ring = self._ring_for(len(subscribers))
+        if ring is None:
+            for subscriber, data in zip(subscribers, datas, strict=True):
+                _write(subscriber, data)
+            return
+        rest = []
+        fds, ready = [], []
+        for subscriber, data in zip(subscribers, datas, strict=True):
+            if subscriber.fd >= 0 and _is_open(subscriber.transport):
+                fds.append(subscriber.fd)
+                ready.append((subscriber, data))
+            else:
+                rest.append((subscriber, data))
+        for place, sent in ring.send_each(fds, [data for _, data in ready]):
+            subscriber, data = ready[place]
+            subscriber.writer(data[sent:])
+        for subscriber, data in rest:
+            subscriber.writer(data)
+
+    def _ring_for(self, count: int) -> SendRing | None:
+        if count < RING_FROM:
+            return None
+        if self._open_ring is not None:
+            self._ring, self._open_ring = self._open_ring(), None
+        return self._ring
+
+
+def _write(subscriber: Subscriber, data: bytes) -> None:
+    if subscriber.fd >= 0 and _is_open(subscriber.transport):
+        try:
+            sent = os.write(subscriber.fd, data)
+        except OSError:  # full, or broken: the transport meets the same, and knows what to do
+            sent = 0
+        if sent == len(data):
+            return
+        data = data[sent:]
+    subscriber.writer(data)
 
 
 def _joined(parts: list[bytes]) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _write(deliveries: Iterable[tuple[Subscriber, bytes]]) -> None:
-    write = os.write
-    for subscriber, data in deliveries:
-        fd = subscriber.fd
-        if fd >= 0:
-            transport = subscriber.transport
-            # A transport that is closing may have lent its number to another connection already; one
-            # that has bytes waiting must send those first.
-            if not (transport.is_closing() or transport.get_write_buffer_size()):
-                try:
-                    sent = write(fd, data)
-                except OSError:  # full, or broken: the transport meets the same, and knows what to do
-                    sent = 0
-                if sent == len(data):
-                    continue
-                data = data[sent:]  # noqa: PLW2901  # the rest of it
-        subscriber.writer(data)
+def _is_open(transport: Any) -> bool:
+    """Whether its socket can be written to past it.
+
+    One that is closing may have lent its number to another connection already; one that has bytes
+    waiting must send those first.
+    """
+    return not (transport.is_closing() or transport.get_write_buffer_size())
 
 
 def event_block(payload: bytes, *, event: str = "message", event_id: str = "") -> bytes:

@@ -20,3 +20,5 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     request_seconds: float = 30.0
     keep_alive_seconds: float = 75.0
     drain_seconds: float = 20.0
+    io_uring: bool = True
+    """Send a large fan-out by one system call, where the kernel lets us."""

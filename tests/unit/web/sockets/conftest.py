@@ -14,6 +14,7 @@ from twelvefold.kernel.errors import ForbiddenError
 from twelvefold.web.application import Application
 from twelvefold.web.guard import Guard
 from twelvefold.web.hub import Hub
+from twelvefold.web.ring import SendRing
 from twelvefold.web.socket_routes import Accepted, SocketRoute
 
 
@@ -23,8 +24,9 @@ async def log():
 
 
 @pytest.fixture
-async def hub():
-    return Hub(asyncio.get_running_loop())
+async def hub(request):
+    """With a ring, if the machine has one; `parametrize("hub", [...], indirect=True)` for another way."""
+    return Hub(asyncio.get_running_loop(), open_ring=getattr(request, "param", SendRing.open))
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from tests.unit.web.sockets.endpoints import (
 from websockets.asyncio.client import connect as ws_connect
 
 from twelvefold.web.frames import PING, TEXT, encode
-from twelvefold.web.hub import Hub
+from twelvefold.web.hub import RING_FROM, Hub
+from twelvefold.web.ring import SendRing
 
 
 async def test_all_messages_of_a_turn_leave_in_one_write_in_order(url, hub, eventually):
@@ -143,6 +144,37 @@ async def test_nothing_is_written_to_whoever_got_the_number_of_a_closed_socket(c
     with contextlib.suppress(BlockingIOError):  # as long as the transport keeps it open
         assert os.read(reading, 100) == b""
     os.close(reading)
+
+
+@pytest.mark.parametrize("hub", [SendRing.open, None], ids=["ring", "one-by-one"], indirect=True)
+async def test_a_crowd_gets_all_of_it_once_and_in_order_though_one_of_it_does_not_read(connect, server, hub):
+    crowd = [
+        await opened(connect, server, f"/listen?in=all,{'odd' if number % 2 else 'even'}")
+        for number in range(RING_FROM + 20)
+    ]
+    crowd[3].writer.transport.pause_reading()
+    big = b"x" * 60_000  # three of them are less than what may wait for one who does not read
+    for turn in range(3):
+        hub.publish("all", b"%d" % turn)
+        hub.publish("all", big)
+        await asyncio.sleep(0)
+        hub.publish("odd", b"odd %d" % turn)
+        hub.publish("even", b"even %d" % turn)
+        await asyncio.sleep(0)
+
+    async def heard(number):
+        kind = b"odd" if number % 2 else b"even"
+        wanted = b"".join(
+            encode(TEXT, b"%d" % turn) + encode(TEXT, big) + encode(TEXT, b"%s %d" % (kind, turn))
+            for turn in range(3)
+        )
+        return await crowd[number].reader.readexactly(len(wanted)) == wanted
+
+    async with asyncio.timeout(30):
+        others = [number for number in range(len(crowd)) if number != 3]
+        assert all(await asyncio.gather(*map(heard, others)))
+        crowd[3].writer.transport.resume_reading()
+        assert await heard(3)
 
 
 async def test_a_reader_that_catches_up_stays(connect, server, hub, eventually):
