@@ -42,7 +42,7 @@ unit: $(VENV)/.ready ## Only the unit tests
 	@$(BIN)/pytest -q -n 2 tests/unit
 
 test: setup ## Every test that this machine can run; the last lines say what it could not
-	@$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/browser
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/systems tests/wire tests/engines tests/unit # the longest first
 	@$(BIN)/pytest -n 2 --dist loadfile tests/browser # apart: the browser's driver keeps an event loop running in its process
 
 bench: setup ## Measure a system beside its peers: make bench SYSTEM=links
