@@ -1,6 +1,7 @@
 """Keys, tenants and sessions over the real database and Valkey, through the HTTP API."""
 
 import asyncio
+import base64
 import hashlib
 from importlib.resources import files
 
@@ -86,7 +87,8 @@ async def test_without_credentials_nothing_is_answered(ask):
 
 @pytest.mark.parametrize(
     "authorization",
-    ["Bearer", "Bearer ", "Basic dXNlcjpwdw==", "Bearer nonsense", f"Bearer {OWNER}x", f"Bearer {OWNER[:-1]}",
+    ["Bearer", "Bearer ", "Basic dXNlcjpwdw==", "Basic !", "Basic", "Digest a=b", "Bearer nonsense",
+     f"Bearer {OWNER}x", f"Bearer {OWNER[:-1]}",
      f"Bearer tf_{OWNER[3:11]}_{'0' * 43}", "Bearer " + "a" * 10_000, "Bearer tf_\xe9"],
 )  # fmt: skip
 async def test_a_wrong_credential_is_refused_whatever_it_looks_like(app, authorization):
@@ -102,6 +104,12 @@ async def test_a_wrong_credential_is_refused_whatever_it_looks_like(app, authori
 
     await app(scope, None, send)
     assert sent[0]["status"] == 401
+
+
+@pytest.mark.parametrize("said", ["limiter:{}", "{}:", "{}"])
+async def test_a_key_may_come_as_the_credentials_of_an_address(ask, said):
+    basic = base64.b64encode(said.format(OWNER).encode()).decode()
+    assert (await ask("GET", "/v1/keys", headers={"authorization": f"Basic {basic}"})).status_code == 200
 
 
 async def test_the_owner_key_is_made_once_and_stays_revoked(access, ask, database):

@@ -1,4 +1,7 @@
-"""The recipes of docs/limiter.md run as printed: only addresses and keys are put in."""
+"""The recipes of docs/limiter.md run as printed: only addresses and keys are put in.
+
+Those for proxies that ask first are in `test_limiter_forward_auth`.
+"""
 
 import asyncio
 import json
@@ -70,38 +73,6 @@ async def test_the_fastapi_app_limits_by_address_and_path_and_leaves_its_health_
         left = [(await client.get(path)).headers["x-ratelimit-remaining"] for path in ("/", "/", "/other")]
         assert left == ["99", "98", "99"]
         assert "x-ratelimit-remaining" not in (await client.get("/healthz")).headers
-
-
-async def test_nginx_refuses_with_429_and_the_wait(house: House, tmp_path: Path) -> None:
-    program = shutil.which("nginx") or "/usr/sbin/nginx"
-    if shutil.which(program) is None:
-        pytest.skip("nginx is missing: apt-get install nginx-light")
-    await house.put_rule("api", limit=1, period_seconds=3600)
-    port = free_port()
-    folders = " ".join(
-        f"{kind}_temp_path {tmp_path};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    async with upstream() as up:
-        locations = recipe("nginx", "auth_request")
-        for printed, real in (
-            ("http://127.0.0.1:8012", house.url),
-            ("http://app", f"http://127.0.0.1:{up}"),
-            ("tf_...", house.key),
-        ):
-            assert printed in locations
-            locations = locations.replace(printed, real)
-        config = tmp_path / "nginx.conf"
-        config.write_text(
-            f"daemon off; master_process off; pid {tmp_path}/pid; error_log {tmp_path}/error.log; events {{}}\n"
-            f"http {{ access_log off; {folders} server {{ listen 127.0.0.1:{port};\n{locations} }} }}\n"
-        )
-        async with (
-            running(program, "-c", str(config), "-p", str(tmp_path), port=port, cwd=tmp_path),
-            httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
-        ):
-            answers = [await client.get("/") for _ in range(2)]
-    assert [answer.status_code for answer in answers] == [200, 429]
-    assert int(answers[1].headers["retry-after"]) > 0
 
 
 async def test_envoy_asks_with_the_printed_service(house: House, tmp_path: Path) -> None:

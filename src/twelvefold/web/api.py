@@ -2,7 +2,8 @@
 
 JSON bodies are checked before they are decoded: what is not JSON, not UTF-8, nested without end, or
 carries a NUL (which PostgreSQL cannot store) is the client's mistake, and is told so here, once, for
-all systems.
+all systems. A body means what its JSON says: `"1"` is a text. Only what has no types of its own (addresses and
+their queries, forms, settings) is read by what is wanted of it.
 """
 
 import re
@@ -17,7 +18,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.utils import normalize_path
 
 from twelvefold.kernel.errors import InvalidInputError, MalformedRequestError, NotFoundError
-from twelvefold.web.problem import MEDIA_TYPE, UnsupportedMediaTypeError, as_error, problem
+from twelvefold.web.problem import MEDIA_TYPE, UnsupportedMediaTypeError, as_error, invalid_body, problem
 
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _SKIM: Final = msgspec.json.Decoder(msgspec.Raw)
@@ -27,14 +28,27 @@ class ApiRequest(Request[Any, Any, Any]):
     """Litestar's request, which reads JSON only where it is announced, and only sound JSON."""
 
     async def json(self) -> Any:
-        """The decoded body. Raises as `check_json`, and `UnsupportedMediaTypeError`."""
+        """The body as what its handler takes for `data`.
+
+        Litestar would make a signature of parameters and body together, and read all of it by what is wanted, as
+        parameters must be; what is decoded here already, it leaves alone.
+
+        Raises:
+            UnsupportedMediaTypeError: it is announced as something else.
+            InvalidInputError, MalformedRequestError: as `check_json`, and where it is not what is taken.
+        """
         kind = _content_type(self.scope["headers"])
         if kind != "application/json" and not kind.endswith("+json"):
             raise UnsupportedMediaTypeError(
                 f"'{kind}' is not read here", hint="send 'Content-Type: application/json'"
             )
-        check_json(await self.body())
-        return await super().json()
+        body = await self.body()
+        check_json(body)
+        wanted = self.route_handler.parsed_data_field
+        try:
+            return msgspec.json.decode(body, type=Any if wanted is None else wanted.annotation)
+        except msgspec.DecodeError as error:
+            raise invalid_body(error) from error
 
 
 def _content_type(headers: Iterable[tuple[bytes, bytes]]) -> str:

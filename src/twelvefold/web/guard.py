@@ -7,6 +7,7 @@ asking again, so a revoked key is dead within that second in every process. Who 
 gate: an address with too many failures has no stranger's credential looked at.
 """
 
+import base64
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
@@ -122,14 +123,8 @@ class Guard:
         self._cache.clear()
 
     async def _by_key(self, authorization: bytes, client: str, gate: Gate | None) -> Principal:
-        scheme, _, key = authorization.decode("latin-1").partition(" ")
-        key = key.strip()
-        if (
-            scheme.lower() != "bearer"
-            or not key
-            or len(key) > _MAX_CREDENTIAL_CHARACTERS
-            or not key.isascii()
-        ):
+        key = _key_in(authorization)
+        if not key or len(key) > _MAX_CREDENTIAL_CHARACTERS or not key.isascii():
             raise UnauthenticatedError(
                 "the Authorization header is not a bearer key", hint="send 'Authorization: Bearer tf_…'"
             )
@@ -207,6 +202,25 @@ class Guard:
             if too_many is not None:
                 raise too_many
         return principal
+
+
+def _key_in(authorization: bytes) -> str:
+    """The API key in an `Authorization` header; "" if it is none.
+
+    Basic carries it as the password, or as the user with no password: all that a program can say for which
+    credentials are part of an address (Traefik's forwardAuth). We never ask for Basic, so no browser keeps any.
+    """
+    scheme, _, said = authorization.decode("latin-1").partition(" ")
+    said = said.strip()
+    if scheme.lower() == "bearer":
+        return said
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        user, _, password = base64.b64decode(said, validate=True).decode().partition(":")
+    except ValueError:
+        return ""
+    return password or user
 
 
 def requires(scope: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:

@@ -40,6 +40,7 @@ _PROCESS = secrets.token_hex(4)
 _numbers = itertools.count(secrets.randbelow(1 << 24))
 _PLACE = re.compile(r"`(?:key in )?\$\.?([^`]*)`$")
 _NAMED = re.compile(r"(?:missing required|unknown) field `([^`]*)`")
+_MISMATCH = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
 _MISSING_PARAMETER = re.compile(r"^Missing required \w+ parameter '([^']*)'")
 _RESERVED = frozenset({"type", "title", "status", "detail", "code", "field", "hint", "request_id"})
 
@@ -200,6 +201,29 @@ def _from_validation(cause: ValidationException) -> TwelvefoldError:
         return InvalidInputError("the body is missing", hint="send it as JSON")
     message = f"{first['field']}: {first['detail']}" if first["field"] else first["detail"]
     return InvalidInputError(message, field=first["field"], errors=listed)
+
+
+def invalid_body(cause: msgspec.DecodeError) -> InvalidInputError:
+    """A JSON body that is not what the address takes: which field, what is there, and how to write it."""
+    field = field_in(str(cause))
+    detail = str(cause).split(" - at ", maxsplit=1)[0]
+    listed = [{"field": field, "detail": detail, "source": "body"}]
+    message = f"{field}: {detail}" if field else detail
+    return InvalidInputError(message, field=field, hint=_how_to_write(detail), errors=listed)
+
+
+def _how_to_write(detail: str) -> str | None:
+    mismatch = _MISMATCH.match(detail)
+    if mismatch is None:
+        return None
+    expected = mismatch[1].split(" | ")
+    if mismatch[2] == "str" and {"int", "float"} & set(expected):
+        return "write the number without quotes"
+    if mismatch[2] == "str" and "bool" in expected:
+        return "write true or false, without quotes"
+    if "datetime" in expected:
+        return "write the time as 2026-11-24T07:30:00Z"
+    return "write it in quotes" if "str" in expected and mismatch[2] in ("int", "float", "bool") else None
 
 
 def _field(fault: dict[str, Any]) -> str | None:

@@ -199,6 +199,20 @@ async def test_an_answer_needs_a_message_that_its_author_can_see(node, api: http
     await problem(early, "chat.message_not_found", "reply_to", 404)
 
 
+async def test_a_body_means_what_its_json_says(node, api: httpx2.AsyncClient):
+    room = f"{CONVERSATIONS}/{await room_of(node, 'ann', 'bob')}"
+    said = (await api.post(f"{room}/messages", json={"text": "hi"})).json()["seq"]
+    for method, path, body, field in (
+        ("POST", f"{room}/messages", {"text": "no", "reply_to": str(said)}, "reply_to"),
+        ("POST", f"{room}/messages", {"text": 7}, "text"),
+        ("PATCH", room, {"slow_mode_seconds": "5"}, "slow_mode_seconds"),
+        ("POST", "/v1/chat/tokens", {"user": "ann", "seconds": "60"}, "seconds"),
+    ):
+        await problem(api.request(method, path, json=body), "invalid_input", field, 422)
+    # Addresses have no types of their own.
+    assert (await api.get(f"{room}/messages?limit=1")).status_code == 200
+
+
 async def test_news_that_change_nothing_are_refused_and_no_entry_is_made(node, api: httpx2.AsyncClient):
     room = await room_of(node, "ann", "bob", name="Lunch")
     place = f"{CONVERSATIONS}/{room}"

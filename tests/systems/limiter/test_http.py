@@ -162,6 +162,22 @@ async def test_forward_auth_refuses_with_the_status_that_the_proxy_understands(h
     assert (await house.ask("GET", "/auth?rule=nothing", headers=seen)).status_code == 404
 
 
+async def test_forward_auth_believes_nothing_that_a_client_may_have_slipped_in(house: House) -> None:
+    await house.put_rule("web", limit=1, period_seconds=3600, by=["ip", "path", "method"])
+
+    async def ask(*said: tuple[str, str]) -> httpx2.Response:
+        headers = [("authorization", f"Bearer {house.key}"), *said]
+        return await house.client.get("/v1/limiter/auth?rule=web", headers=headers)
+
+    proxy = (("x-forwarded-for", "192.0.2.1"), ("x-forwarded-uri", "/a"), ("x-forwarded-method", "GET"))
+    answers = [await ask(("x-forwarded-for", f"198.51.100.{number}"), *proxy) for number in range(2)]
+    assert [answer.status_code for answer in answers] == [204, 429]  # the proxy's own line is the last
+    for name, value in (("x-original-uri", "/b"), ("x-original-method", "PUT"), ("x-forwarded-uri", "/b")):
+        refused = await ask(*proxy, (name, value))
+        assert refused.status_code == 422, name
+        assert refused.json()["field"].endswith(name.rpartition("-")[2])
+
+
 async def test_counts_offenders_and_replay_tell_what_happened(house: House) -> None:
     await house.put_rule("r", limit=2, period_seconds=3600, record=True)
     for _ in range(5):

@@ -59,6 +59,24 @@ async def test_the_commands_of_one_turn_leave_in_one_write() -> None:
     ]
 
 
+async def test_who_has_gathered_already_does_not_wait_and_overtakes_nobody() -> None:
+    pipeline, wire = connected(max_in_flight=3)
+    answers: list[Any] = []
+    first = pipeline.send("GET", b"a")
+    pipeline.send_now_with(answers.append, "GET", b"b")
+    last = pipeline.send("GET", b"c")
+    assert wire.writes == [b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n*2\r\n$3\r\nGET\r\n$1\r\nb\r\n"]
+    await turn()
+    assert wire.writes[1:] == [b"*2\r\n$3\r\nGET\r\n$1\r\nc\r\n"]
+    with pytest.raises(OverloadedError):
+        pipeline.send_now_with(answers.append, "GET", b"d")
+    pipeline.feed(b"$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n")
+    assert (first.result(), answers, last.result()) == (b"1", [b"2"], b"3")
+    pipeline.broken("gone")
+    with pytest.raises(EngineUnavailableError):
+        pipeline.send_now_with(answers.append, "GET", b"e")
+
+
 @settings(max_examples=30)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=8), st.integers(1, 7))
 def test_replies_reach_their_callers_in_order_wherever_the_bytes_are_cut(turns: list[int], step: int) -> None:

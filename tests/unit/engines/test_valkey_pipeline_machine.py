@@ -68,7 +68,11 @@ class PipelineMachine(RuleBasedStateMachine):
     async def made(self) -> Pipeline:
         return Pipeline("valkey", deadline_seconds=DEADLINE_SECONDS, max_in_flight=MAX_IN_FLIGHT)
 
-    @rule(kinds=st.lists(st.sampled_from(["future", "callback", "raising callback"]), min_size=1, max_size=5))
+    @rule(
+        kinds=st.lists(
+            st.sampled_from(["future", "callback", "at once", "raising callback"]), min_size=1, max_size=5
+        )
+    )
     def send(self, kinds: list[str]) -> None:
         for kind in kinds:
             self.send_one(kind)
@@ -86,6 +90,8 @@ class PipelineMachine(RuleBasedStateMachine):
         try:
             if kind == "future":
                 self.futures[number] = self.pipeline.send("GET", key)
+            elif kind == "at once":
+                self.pipeline.send_now_with(callback, "GET", key)
             else:
                 self.pipeline.send_with(callback, "GET", key)
         except (EngineUnavailableError, OverloadedError) as error:

@@ -32,6 +32,7 @@ class Valkey:
         self._connection = connection
         # Bound here, not delegated: a further call would cost a tenth of a command.
         self.send_with = connection.send_with
+        self.send_now_with = connection.send_now_with
         self.send = connection.send
         self.call = connection.call
 

@@ -177,6 +177,12 @@ class Cluster:
         hop = _Hop(self, callback, args, node, self._loop.time() + self.deadline_seconds)
         node.send_with(hop, *args)
 
+    def send_now_with(self, callback: Entry, *args: Value) -> None:
+        """See `Pipeline.send_now_with`. Raises `CrossSlotError` too."""
+        node = self._node_for(args)
+        hop = _Hop(self, callback, args, node, self._loop.time() + self.deadline_seconds)
+        node.send_now_with(hop, *args)
+
     def send(self, *args: Value) -> asyncio.Future[Any]:
         """See `Pipeline.send`."""
         future = self._loop.create_future()

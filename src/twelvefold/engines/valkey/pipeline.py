@@ -104,6 +104,17 @@ class Pipeline:
             self._loop.call_soon(self._flush)
         entries.append(callback)
 
+    def send_now_with(self, callback: Entry, *args: Value) -> None:
+        """As `send_with`, without waiting for what else this turn brings: for who has gathered already.
+
+        What was gathered before leaves before it, in the same write.
+        """
+        if len(self._entries) >= self._room:
+            raise self._refusal()
+        self._encode(args)
+        self._entries.append(callback)
+        self._flush()
+
     def send(self, *args: Value) -> asyncio.Future[Any]:
         """Send a command; the future gets its reply or error. Raises at once like `send_with`."""
         future = self._loop.create_future()

@@ -20,6 +20,9 @@ class Sender(Protocol):
     def send_with(self, callback: Callback, *args: Value) -> None:
         """See `Pipeline.send_with`."""
 
+    def send_now_with(self, callback: Callback, *args: Value) -> None:
+        """See `Pipeline.send_now_with`."""
+
 
 class Script:
     """One script, bound to a client.
@@ -38,14 +41,19 @@ class Script:
         self.source = source
         self.sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
-    def send_with(self, callback: Callback, keys: Sequence[Value], args: Sequence[Value]) -> None:
-        """Run it; `callback` gets its reply or an exception. Raises at once like the client's `send_with`."""
+    def send_with(
+        self, callback: Callback, keys: Sequence[Value], args: Sequence[Value], *, at_once: bool = False
+    ) -> None:
+        """Run it; `callback` gets its reply or an exception. Raises at once like the client's `send_with`.
+
+        `at_once`: as `Pipeline.send_now_with`.
+        """
         if len(keys) != self._keys:
             raise ValueError(f"this script takes {self._keys} keys, not {len(keys)}")
         rest = (len(keys), *keys, *args)
-        self._client.send_with(
-            _Attempt(self._client, callback, self.source, rest), "EVALSHA", self.sha, *rest
-        )
+        attempt = _Attempt(self._client, callback, self.source, rest)
+        send = self._client.send_now_with if at_once else self._client.send_with
+        send(attempt, "EVALSHA", self.sha, *rest)
 
     def send(self, keys: Sequence[Value], args: Sequence[Value] = ()) -> asyncio.Future[Any]:
         """Run it; the future gets its reply or error. Raises at once like the client's `send`."""

@@ -1,7 +1,9 @@
 """A system of things, its guard, and how a problem looks."""
 
 import asyncio
-from typing import Annotated
+import enum
+from datetime import datetime
+from typing import Annotated, Any
 
 import msgspec
 from litestar import get, post
@@ -14,10 +16,19 @@ from twelvefold.web.guard import requires
 KEY = {"authorization": "Bearer good"}
 
 
+class Colour(enum.IntEnum):
+    RED = 1
+
+
 class Thing(msgspec.Struct, forbid_unknown_fields=True):
     name: Annotated[str, msgspec.Meta(max_length=10)]
     sizes: list[Annotated[int, msgspec.Meta(ge=0, le=100)]] = []
     inner: dict[str, "Thing"] = {}
+    note: Any = None
+    weight: float | None = None
+    open: bool = False
+    colour: Colour = Colour.RED
+    since: datetime | None = None
 
 
 class TakenError(ConflictError):

@@ -2,7 +2,8 @@
 
 The proxy authenticates with its own API key and tells what it sees in the usual header fields; since it is
 trusted with a key, the last entry of `X-Forwarded-For` is the client it saw. The key of a rule is made of
-what the rule's `by` names.
+what the rule's `by` names. Proxies write one of `X-Original-*` and `X-Forwarded-*` and pass the other on as the
+client sent it; so where both stand and differ, the client is making things up, and nothing is counted for it.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from litestar import Request, Response, get
+from litestar.datastructures import Headers
 from litestar.params import QueryParameter
 
 from twelvefold.systems.limiter.contracts import MAX_HITS, Hit, HitRefusedError, Source
@@ -62,22 +64,31 @@ def auth_route(limiter: Limiter, *, reset: Reset, ipv6_prefix: int) -> Any:
     return auth
 
 
-def forwarded_facts(headers: Mapping[str, str], tenant: int, ipv6_prefix: int) -> Mapping[Source, str]:
-    """What the proxy says about the request it holds."""
-    forwarded = headers.get("x-forwarded-for")
-    peer = headers.get("x-real-ip", "")
-    address = client_address(peer, [forwarded] if forwarded else [], 1)
-    path = headers.get("x-original-uri") or headers.get("x-forwarded-uri") or ""
+def forwarded_facts(headers: Headers, tenant: int, ipv6_prefix: int) -> Mapping[Source, str]:
+    """What the proxy says about the request it holds. Raises `HitRefusedError` where it says two things at once."""
+    address = client_address(headers.get("x-real-ip", ""), headers.getall("x-forwarded-for", []), 1)
+    path = _told(headers, "x-original-uri", "x-forwarded-uri")
     key = headers.get("x-api-key", "")
     return {
         "ip": client_network(address, ipv6_prefix),
         "key": hashlib.sha256(key.encode()).hexdigest()[:32] if key else "-",
         "tenant": headers.get("x-tenant") or str(tenant),
         "user": headers.get("x-user") or "-",
-        "method": headers.get("x-original-method") or headers.get("x-forwarded-method") or "GET",
+        "method": _told(headers, "x-original-method", "x-forwarded-method") or "GET",
         "path": path.partition("?")[0] or "/",
         "host": headers.get("x-forwarded-host") or "-",
     }
+
+
+def _told(headers: Headers, *names: str) -> str:
+    said = {value for name in names for value in headers.getall(name, []) if value}
+    if len(said) > 1:
+        raise HitRefusedError(
+            f"{' and '.join(names)} do not agree",
+            field=names[0],
+            hint="let the proxy write one of them, and drop the other, which the client sent",
+        )
+    return said.pop() if said else ""
 
 
 def key_by(sources: tuple[Source, ...], facts: Mapping[Source, str]) -> tuple[str, ...]:

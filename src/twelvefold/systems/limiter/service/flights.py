@@ -1,5 +1,6 @@
 """A single check on its way to the shared state: what happens when its numbers, or an error, come back."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
@@ -76,3 +77,17 @@ class BareFlight(_Single[Outcome | Decision]):
     def fault(self, error: Exception) -> None:
         """See `store.shared_state.Fault`."""
         self._done(self._limiter.degrade(self._bound, self._key, self._cost, error))
+
+
+class LeaseWait(_Single[Decision]):
+    """A decision of a leased rule that waits for the next lease."""
+
+    __slots__ = ()
+
+    def __call__(self, outcome: Outcome | Exception) -> None:
+        """See `service.leased.Waiter`."""
+        if isinstance(outcome, Exception):
+            self._done(self._limiter.degrade(self._bound, self._key, self._cost, outcome))
+        else:
+            now_us = time.time_ns() // 1000
+            self._done(self._limiter.settle(self._bound, self._key, self._cost, outcome, now_us))

@@ -8,8 +8,9 @@ as a debt with the next lease.
 """
 
 import asyncio
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
+from time import monotonic
 from typing import Final
 
 import structlog
@@ -27,6 +28,9 @@ LEASE_SECONDS: Final = 2.0
 _MARGIN: Final = 0.9
 """A node stops using its lease at this part of its life, counted from before it asked."""
 _LOW: Final = 0.25
+_FRESH_SECONDS: Final = 0.001
+"""For so long a slice says the same about when its limit is whole again: at a million decisions a second most
+of a decision would be that sum. What is said is never too early."""
 _MAX_SLOTS: Final = 100_000
 _MAX_WAITERS: Final = 10_000
 _SWEEP_SECONDS: Final = 0.5
@@ -40,8 +44,8 @@ class Slot:
     """One key's slice here. Times in the loop's seconds."""
 
     __slots__ = (
-        "bound", "debt", "deny_from", "deny_need", "deny_until", "fence", "granted", "key", "left", "low", "rate",
-        "refilling", "remaining", "reset_at", "retry_at", "since", "start", "until", "used", "waiters",
+        "bound", "debt", "deny_need", "deny_until", "fence", "fresh_until", "granted", "key", "left", "low", "rate",
+        "refilling", "remaining", "reset_at", "reset_us", "retry_at", "since", "start", "until", "used", "waiters",
     )  # fmt: skip
 
     def __init__(self, bound: Bound, key: bytes, now: float, start: LocalLimit | None) -> None:
@@ -49,13 +53,19 @@ class Slot:
         self.key = key
         self.start = start
         self.fence = 0
-        self.granted = self.left = self.used = self.debt = self.remaining = self.deny_need = 0
-        self.until = self.deny_until = self.deny_from = self.reset_at = self.retry_at = 0.0
+        self.granted = self.left = self.used = self.debt = self.remaining = self.deny_need = self.reset_us = 0
+        self.until = self.fresh_until = self.deny_until = self.reset_at = self.retry_at = 0.0
         self.since = now
         self.rate = 0.0
         self.low = 0.0
         self.refilling = False
         self.waiters: list[tuple[int, Waiter]] = []
+
+    def freshen(self, now: float) -> bool:
+        """Renew what is told with each decision; False: the lease has ended."""
+        self.reset_us = _until(self.reset_at, now)
+        self.fresh_until = min(self.until, now + _FRESH_SECONDS)
+        return now < self.fresh_until
 
 
 class LeaseBook:
@@ -72,65 +82,72 @@ class LeaseBook:
         self._lease_seconds = lease_seconds
         self._head_start = head_start
         self._loop = asyncio.get_running_loop()
-        self._slots: dict[bytes, Slot] = {}
+        self._slots: dict[bytes, dict[bytes, Slot]] = {}
+        """By a rule's prefix and a key, so that no decision makes a name of the two."""
+        self._count = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeper = asyncio.create_task(self._sweep(), name="limiter: return idle leases")
 
-    def take(self, bound: Bound, key: bytes, cost: int, waiter: Waiter) -> Outcome | Exception | None:
-        """The outcome, or None: then `waiter` gets it, or an error, when the next lease is here.
+    def take(self, bound: Bound, key: bytes, cost: int) -> Outcome | None:
+        """The outcome, if this node knows it; None: `wait` for the next lease.
 
         Cost 0 says what one unit would be told, and takes nothing.
         """
-        now = time.monotonic()
-        need = cost or 1
-        slot = self._slots.get(bound.prefix + key)
+        now = monotonic()
+        slots = self._slots.get(bound.prefix)
+        slot = slots.get(key) if slots is not None else None
         if slot is None:
             slot = self._open(bound, key, now)
-        if slot.left >= need and now < slot.until:
-            slot.left -= cost
+        left = slot.left
+        if left >= (cost or 1) and (now < slot.fresh_until or slot.freshen(now)):
+            slot.left = left = left - cost
             slot.used += cost
-            left = slot.left
             if left < slot.low and not slot.refilling:
                 self._refill(slot, 0)
-            # `_until`, written out: every decision of a leased rule comes here.
-            reset_us = int((slot.reset_at - now) * US) + 1
-            return Outcome(True, slot.remaining + left, max(0, reset_us), 0)
+            return Outcome(True, slot.remaining + left, slot.reset_us, 0)
+        return self._take_without(slot, cost, now)
+
+    def _take_without(self, slot: Slot, cost: int, now: float) -> Outcome | None:
+        """There is no slice: a refusal of late still holds, or the head start gives."""
+        need = cost or 1
         if now < slot.deny_until and need >= slot.deny_need:
             retry = -1 if slot.retry_at < 0 else max(1, _until(slot.retry_at, now))
             return Outcome(False, slot.left, _until(slot.reset_at, now), retry)
-        if slot.start is not None and slot.start.hit(key, cost):
+        if slot.start is not None and slot.start.hit(slot.key, cost):
             slot.debt += cost
             slot.used += cost
             if not slot.refilling:
                 self._refill(slot, need)
             return Outcome(True, slot.left, self._lease_us, 0)
-        if len(slot.waiters) >= _MAX_WAITERS:
-            return Outcome(False, 0, US, US)
+        return Outcome(False, 0, US, US) if len(slot.waiters) >= _MAX_WAITERS else None
+
+    def wait(self, bound: Bound, key: bytes, cost: int, waiter: Waiter) -> None:
+        """What `take` did not know: `waiter` gets the outcome, or an error, when the next lease is here."""
+        slot = self._slots[bound.prefix][key]
         slot.waiters.append((cost, waiter))
         if not slot.refilling:
-            self._refill(slot, need)
-        return None
+            self._refill(slot, cost or 1)
 
     def give(self, bound: Bound, key: bytes, cost: int) -> bool:
         """Give units back into the slice they came from; False: there is none, so the store must take them."""
-        slot = self._slots.get(bound.prefix + key)
-        if slot is None or time.monotonic() >= slot.until or slot.left + cost > slot.granted:
+        slot = self._slot(bound, key)
+        if slot is None or monotonic() >= slot.until or slot.left + cost > slot.granted:
             return False
         slot.left += cost
         return True
 
     def look(self, bound: Bound, key: bytes) -> int:
         """Units that this node could admit now without asking."""
-        slot = self._slots.get(bound.prefix + key)
-        return slot.left if slot is not None and time.monotonic() < slot.until else 0
+        slot = self._slot(bound, key)
+        return slot.left if slot is not None and monotonic() < slot.until else 0
 
     def forget(self, bound: Bound, key: bytes) -> None:
         """Drop the slice unreturned: the state it came from has been reset."""
-        slot = self._slots.get(bound.prefix + key)
+        slot = self._slot(bound, key)
         if slot is not None:
             slot.left = slot.granted = slot.debt = 0
             slot.low = 0.0
-            slot.until = slot.deny_until = 0.0
+            slot.until = slot.fresh_until = slot.deny_until = 0.0
 
     async def held_by_all(self, bound: Bound, key: bytes) -> dict[str, int]:
         """Units that all nodes hold, by node. Raises `EngineUnavailableError`."""
@@ -139,14 +156,14 @@ class LeaseBook:
     @property
     def outstanding(self) -> int:
         """Units that this node holds."""
-        now = time.monotonic()
-        return sum(slot.left for slot in self._slots.values() if now < slot.until)
+        now = monotonic()
+        return sum(slot.left for slot in self._all() if now < slot.until)
 
     async def close(self) -> None:
         """Return everything."""
         self._sweeper.cancel()
         await asyncio.wait([self._sweeper, *self._tasks])
-        for slot in list(self._slots.values()):
+        for slot in list(self._all()):
             if slot.granted or slot.debt:
                 try:
                     await self._ask(slot, need=0, want=0)
@@ -159,13 +176,30 @@ class LeaseBook:
     def _lease_us(self) -> int:
         return int(self._lease_seconds * US)
 
+    def _slot(self, bound: Bound, key: bytes) -> Slot | None:
+        return self._slots.get(bound.prefix, {}).get(key)
+
+    def _all(self) -> Iterator[Slot]:
+        return (slot for slots in self._slots.values() for slot in slots.values())
+
     def _open(self, bound: Bound, key: bytes, now: float) -> Slot:
-        if len(self._slots) >= _MAX_SLOTS:
-            idle = [name for name, slot in self._slots.items() if not slot.granted and not slot.refilling]
-            for name in idle[: _MAX_SLOTS // 10] or list(self._slots)[:1]:
-                del self._slots[name]
-        slot = self._slots[bound.prefix + key] = Slot(bound, key, now, self._head_start(bound))
+        if self._count >= _MAX_SLOTS:
+            idle = [slot for slot in self._all() if not slot.granted and not slot.refilling]
+            for slot in idle[: _MAX_SLOTS // 10] or list(islice(self._all(), 1)):
+                self._drop(slot)
+        slot = Slot(bound, key, now, self._head_start(bound))
+        self._slots.setdefault(bound.prefix, {})[key] = slot
+        self._count += 1
         return slot
+
+    def _drop(self, slot: Slot) -> None:
+        slots = self._slots.get(slot.bound.prefix, {})
+        if slots.get(slot.key) is not slot:  # the sweep waited, and meanwhile it had to make room
+            return
+        del slots[slot.key]
+        if not slots:
+            del self._slots[slot.bound.prefix]
+        self._count -= 1
 
     def _refill(self, slot: Slot, need: int) -> None:
         slot.refilling = True
@@ -190,7 +224,7 @@ class LeaseBook:
             slot.refilling = False
 
     async def _ask(self, slot: Slot, *, need: int, want: int) -> Grant:
-        asked_at = time.monotonic()
+        asked_at = monotonic()
         keeps = want > 0 and asked_at < slot.until
         unused, debt = slot.left, slot.debt
         slot.debt = 0
@@ -218,11 +252,12 @@ class LeaseBook:
         slot.fence = grant.fence
         slot.until = asked_at + grant.ttl_us / US * _MARGIN
         slot.remaining, slot.reset_at = grant.remaining, asked_at + grant.reset_us / US
+        slot.fresh_until = 0.0
         return grant
 
     def _wanted(self, slot: Slot) -> int:
         """Enough for the lease's life at the rate of late, at most a tenth of the limit."""
-        now = time.monotonic()
+        now = monotonic()
         elapsed = max(now - slot.since, 0.001)
         slot.rate = 0.5 * slot.rate + 0.5 * (slot.used / elapsed)
         slot.used, slot.since = 0, now
@@ -230,7 +265,7 @@ class LeaseBook:
         return max(1, min(int(slot.rate * self._lease_seconds) + 1, capacity // 10))
 
     def _serve(self, slot: Slot, grant: Grant, need: int) -> None:
-        now = time.monotonic()
+        now = monotonic()
         if not grant.granted and need:
             slot.deny_need = need
             slot.retry_at = -1.0 if grant.retry_us < 0 else now + grant.retry_us / US
@@ -259,8 +294,8 @@ class LeaseBook:
         """Return what lies idle; it would come back by expiry, but later."""
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
-            now = time.monotonic()
-            for name, slot in list(self._slots.items()):
+            now = monotonic()
+            for slot in list(self._all()):
                 if slot.refilling or now - slot.since < self._lease_seconds / 2:
                     continue
                 if slot.used:
@@ -277,7 +312,7 @@ class LeaseBook:
                         self._fail(slot, error)
                     slot.refilling = False
                 elif now >= slot.deny_until and not slot.waiters:
-                    del self._slots[name]
+                    self._drop(slot)
 
 
 def _until(moment: float, now: float) -> int:

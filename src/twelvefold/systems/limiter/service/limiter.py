@@ -40,7 +40,7 @@ from twelvefold.systems.limiter.service.decisions import (
     verdict_of,
 )
 from twelvefold.systems.limiter.service.deny_cache import DenyCache
-from twelvefold.systems.limiter.service.flights import BareFlight, Done, Flight, OneDone
+from twelvefold.systems.limiter.service.flights import BareFlight, Done, Flight, LeaseWait, OneDone
 from twelvefold.systems.limiter.service.joint import Joint
 from twelvefold.systems.limiter.service.leased import LeaseBook
 from twelvefold.systems.limiter.service.local_limits import LocalLimits
@@ -305,18 +305,10 @@ class Limiter:
             outcome = self._local.ask(bound, key, cost)
             return self.settle(bound, key, cost, outcome, time.time_ns() // 1000)
         book = self._home if bound.rule.reach == "home" else self._leases
-
-        def served(outcome: Outcome | Exception) -> None:
-            if isinstance(outcome, Exception):
-                later(self.degrade(bound, key, cost, outcome))
-            else:
-                later(self.settle(bound, key, cost, outcome, time.time_ns() // 1000))
-
-        taken = book.take(bound, key, cost, served)
+        taken = book.take(bound, key, cost)
         if taken is None:
+            book.wait(bound, key, cost, LeaseWait(self, bound, key, cost, later))
             return None
-        if isinstance(taken, Exception):
-            return self.degrade(bound, key, cost, taken)
         return self.settle(bound, key, cost, taken, time.time_ns() // 1000)
 
     def ask_shared(
@@ -337,7 +329,7 @@ class Limiter:
     def count(self, bound: Bound, key: bytes, cost: int, outcome: Outcome, now_us: int) -> None:
         """Count an outcome."""
         if outcome.allowed and not bound.rule.record:
-            self.tally.count(bound, "", cost, now_us, refused=False)
+            self.tally.admit(bound, 1)
         else:
             at_us = now_us or time.time_ns() // 1000
             self.tally.count(bound, shown(key), cost, at_us, refused=not outcome.allowed)

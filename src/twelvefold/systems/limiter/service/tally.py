@@ -22,7 +22,7 @@ class Tally:
     """Counts of one process since they were last taken."""
 
     def __init__(self) -> None:
-        self.counts: Counts = {}
+        self._counts: dict[Bound, list[int]] = {}
         self.denied: dict[tuple[TenantId, str, str], int] = {}
         self.recorded: dict[tuple[TenantId, str], list[tuple[int, str, int, bool]]] = {}
         self.decided = self.refused = self.degraded = 0
@@ -30,32 +30,29 @@ class Tally:
 
     def count(self, bound: Bound, shown_key: str, cost: int, now_us: int, *, refused: bool) -> None:
         """One decision of one rule."""
-        self.decided += 1
-        name = (bound.tenant, bound.name)
-        entry = self.counts.get(name)
-        if entry is None:
-            entry = self.counts[name] = [0, 0]
-        if refused:
-            entry[1] += 1
+        if not refused:
+            self.admit(bound, 1)
+        else:
+            self.decided += 1
             self.refused += 1
+            self._entry(bound)[1] += 1
             who = (bound.tenant, bound.name, shown_key)
             self.denied[who] = self.denied.get(who, 0) + 1
             if len(self.denied) > MAX_KEYS:
                 self._forget_rare()
-        else:
-            entry[0] += 1
         if bound.rule.record:
-            events = self.recorded.setdefault(name, [])
+            events = self.recorded.setdefault((bound.tenant, bound.name), [])
             if len(events) < MAX_RECORDED:
                 events.append((now_us, shown_key, cost, refused))
 
     def admit(self, bound: Bound, decisions: int) -> None:
-        """So many decisions of a rule that is not recorded let through."""
+        """So many decisions let through, of a rule that is not recorded."""
         self.decided += decisions
-        entry = self.counts.get((bound.tenant, bound.name))
-        if entry is None:
-            entry = self.counts[bound.tenant, bound.name] = [0, 0]
+        entry = self._counts.get(bound) or self._entry(bound)
         entry[0] += decisions
+
+    def _entry(self, bound: Bound) -> list[int]:
+        return self._counts.setdefault(bound, [0, 0])
 
     def take(
         self,
@@ -65,8 +62,13 @@ class Tally:
         Mapping[tuple[TenantId, str], list[tuple[int, str, int, bool]]],
     ]:
         """All counts so far; counting begins again."""
-        taken = self.counts, self.denied, self.recorded
-        self.counts, self.denied, self.recorded = {}, {}, {}
+        counts: Counts = {}
+        for bound, (allowed, refused) in self._counts.items():  # a rule that changed is bound anew
+            entry = counts.setdefault((bound.tenant, bound.name), [0, 0])
+            entry[0] += allowed
+            entry[1] += refused
+        taken = counts, self.denied, self.recorded
+        self._counts, self.denied, self.recorded = {}, {}, {}
         return taken
 
     def _forget_rare(self) -> None:

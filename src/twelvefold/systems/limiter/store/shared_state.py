@@ -8,6 +8,7 @@ out as a probe, and everyone else is refused at once until it has come back, so 
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -78,6 +79,8 @@ class SharedState:
         self._deadline_seconds = deadline_seconds
         self._loop = asyncio.get_running_loop()
         self._batches: dict[int, _Batch] = {}
+        self._flights: deque[_Flight] = deque()
+        self._timer: asyncio.TimerHandle | None = None
         self._scripts: dict[int, Script] = {}
         self._waiting = 0
         self._trouble: str = ""
@@ -151,20 +154,35 @@ class SharedState:
         script = self._scripts.get(len(keys))
         if script is None:
             script = self._scripts[len(keys)] = self._valkey.script(source("check"), keys=len(keys))
-        flight = _Flight(self, batch)
+        flight = _Flight(self, batch, self._loop.time() + self._deadline_seconds)
+        body = _encode((batch.definitions, batch.extras, batch.checks))
         try:
-            script.send_with(
-                flight.replied, keys, (_encode((batch.definitions, batch.extras, batch.checks)),)
-            )
+            # This turn's checks are gathered: nothing is won by waiting for another turn.
+            script.send_with(flight.replied, keys, (body,), at_once=True)
         except TwelvefoldError as error:
             flight.replied(error)
             return
         self.sent_batches += 1
-        flight.timer = self._loop.call_later(self._deadline_seconds, flight.late)
+        self._flights.append(flight)
+        if self._timer is None:
+            self._timer = self._loop.call_at(flight.due, self._look_for_late)
+
+    def _look_for_late(self) -> None:
+        """One timer for all flights: most land long before it is due, and arming one for each cost more than a check."""
+        self._timer = None
+        now = self._loop.time()
+        flights = self._flights
+        while flights and (flights[0].landed or flights[0].due <= now):
+            flights.popleft().late()
+        if flights:
+            self._timer = self._loop.call_at(flights[0].due, self._look_for_late)
 
     def settled(self, count: int) -> None:
         """A batch of `count` checks was answered, one way or the other."""
         self._waiting -= count
+        flights = self._flights
+        while flights and flights[0].landed:
+            flights.popleft()
 
     # -- trouble --------------------------------------------------------------------------------
 
@@ -193,28 +211,34 @@ class SharedState:
 class _Flight:
     """A script call on its way."""
 
-    __slots__ = ("_batch", "_state", "timer")
+    __slots__ = ("_batch", "_second_look", "_state", "due")
 
-    def __init__(self, state: SharedState, batch: _Batch) -> None:
+    def __init__(self, state: SharedState, batch: _Batch, due: float) -> None:
         self._state = state
         self._batch: _Batch | None = batch
-        self.timer: asyncio.TimerHandle | None = None
+        self._second_look: asyncio.TimerHandle | None = None
+        self.due = due
+
+    @property
+    def landed(self) -> bool:
+        """Whether its checks were answered, one way or the other."""
+        return self._batch is None
 
     def late(self) -> None:
         """The deadline has passed; look once more after the sockets have been read."""
         if self._batch is not None:
             loop = asyncio.get_running_loop()
-            self.timer = loop.call_later(_SECOND_LOOK_SECONDS, self._give_up)
+            self._second_look = loop.call_later(_SECOND_LOOK_SECONDS, self._give_up)
 
     def _give_up(self) -> None:
-        self.timer = None
+        self._second_look = None
         self._fail(EngineUnavailableError("limiter", "no reply in time; the check may have been counted"))
 
     def replied(self, reply: Any) -> None:
         """Take the reply, or the error in its place; a late one only says that the state is back."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        if self._second_look is not None:
+            self._second_look.cancel()
+            self._second_look = None
         if isinstance(reply, Exception):
             self._fail(reply)
             return
