@@ -189,7 +189,9 @@ class WebSocket(asyncio.Protocol):
             return
         for kind, payload in self._decoder.feed(data):
             if kind in (TEXT, BINARY):
-                self._receive(payload)  # type: ignore[arg-type]  # a message's payload is str or bytes
+                if self._state == OPEN:
+                    assert self._accepted is not None
+                    self._call(self._accepted.handler.received, self, payload)
             elif kind == PING:
                 if self.writer == self.transport.write and self._state == OPEN:
                     self.writer(encode(0xA, payload))  # type: ignore[arg-type]  # a ping's payload is bytes
@@ -199,11 +201,6 @@ class WebSocket(asyncio.Protocol):
             elif kind == FAULT:
                 self._fail(*payload)
                 return
-
-    def _receive(self, message: str | bytes) -> None:
-        if self._state == OPEN:
-            assert self._accepted is not None
-            self._call(self._accepted.handler.received, self, message)
 
     def eof_received(self) -> bool:
         """The client has closed its side without a closing handshake."""

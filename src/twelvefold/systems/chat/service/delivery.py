@@ -9,7 +9,7 @@ Invariant: `position` only grows, by exactly the events that were handed to the 
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -216,12 +216,9 @@ class Delivery:
 
     # -- in -------------------------------------------------------------------------------------
 
-    def stored(self, stored: Iterable[Stored]) -> None:
-        """This process has just stored these."""
-        grouped: dict[int, list[Stored]] = {}
-        for one in stored:
-            grouped.setdefault(one.conversation_id, []).append(one)
-        for conversation_id, some in grouped.items():
+    def stored(self, stored: Mapping[int, Sequence[Stored]]) -> None:
+        """This process has just stored these, by conversation."""
+        for conversation_id, some in stored.items():
             if self._members_of(conversation_id) >= self._large_from:
                 self._bus.publish(conversation_id, Parcel(upto=some[-1].seq))
             else:
