@@ -35,15 +35,11 @@ TRY_AGAIN_LATER: Final = 1013
 _MAX_CONTROL_BYTES: Final = 125
 _SHORT: Final = 126
 _LONG: Final = 127
-_WHOLE: Final = frozenset({0x80 | TEXT, 0x80 | BINARY})
-_MASKED: Final = 0x80
 _FORBIDDEN_CODES: Final = frozenset({1004, NO_STATUS, ABNORMAL, 1015})
 _LAST_DEFINED_CODE: Final = 1014
 _PRIVATE_CODES: Final = range(3000, 5000)
 
 _SHORT_HEADS: Final = [[bytes((0x80 | opcode, size)) for size in range(_SHORT)] for opcode in range(16)]
-_MEDIUM_HEAD = struct.Struct("!BBH")
-_LONG_HEAD = struct.Struct("!BBQ")
 _U16 = struct.Struct("!H")
 _U64 = struct.Struct("!Q")
 _new_utf8 = codecs.getincrementaldecoder("utf-8")
@@ -57,8 +53,8 @@ def encode(opcode: int, payload: bytes) -> bytes:
     if size < _SHORT:
         return _SHORT_HEADS[opcode][size] + payload
     if size < 1 << 16:
-        return _MEDIUM_HEAD.pack(0x80 | opcode, _SHORT, size) + payload
-    return _LONG_HEAD.pack(0x80 | opcode, _LONG, size) + payload
+        return bytes((0x80 | opcode, _SHORT)) + _U16.pack(size) + payload
+    return bytes((0x80 | opcode, _LONG)) + _U64.pack(size) + payload
 
 
 def encode_close(code: int, reason: str = "") -> bytes:
@@ -131,33 +127,36 @@ class Decoder:
         first, second = data[start], data[start + 1]
         opcode = first & 0x0F
         size = second & 0x7F
-        # Nearly every frame is a whole, masked message: there is nothing else to check about its head.
-        whole = first in _WHOLE and second >= _MASKED and self._message is None
-        if not whole:
-            self._check_head(first, opcode, second, size)
+        self._check_head(first, opcode, second, size)
         at = start + 2
-        if size >= _SHORT:
-            at += 2 if size == _SHORT else 8
+        if size == _SHORT:
+            at += 2
             if at > end:
                 return -at
-            size = _extended_size(data, start + 2, size)
-        if opcode < CLOSE and size + (0 if whole else self._collected()) > self.max_message_bytes:
+            size = _U16.unpack_from(data, start + 2)[0]
+            if size < _SHORT:
+                raise _FrameError(PROTOCOL_ERROR, "a length is encoded in more bytes than it needs")
+        elif size == _LONG:
+            at += 8
+            if at > end:
+                return -at
+            size = _U64.unpack_from(data, start + 2)[0]
+            if size < 1 << 16 or size >> 63:
+                raise _FrameError(PROTOCOL_ERROR, "a length is encoded in more bytes than it needs")
+        if opcode < CLOSE and size + self._collected() > self.max_message_bytes:
             raise _FrameError(TOO_BIG, f"messages here have at most {self.max_message_bytes} bytes")
         payload_at = at + 4
         frame_end = payload_at + size
         if frame_end > end:
             return -frame_end
         payload = apply_mask(data[payload_at:frame_end], data[at:payload_at])
-        if whole:
-            events.append((opcode, _text(payload) if opcode == TEXT else payload))
-        else:
-            self._take(opcode, bool(first & 0x80), payload, events)
+        self._take(opcode, bool(first & 0x80), payload, events)
         return frame_end
 
     def _check_head(self, first: int, opcode: int, second: int, size: int) -> None:
         if first & 0x70:
             raise _FrameError(PROTOCOL_ERROR, "a reserved bit is set, but no extension was agreed on")
-        if second < _MASKED:
+        if not second & 0x80:
             raise _FrameError(PROTOCOL_ERROR, "a client's frames are masked")
         if opcode >= CLOSE:
             if opcode > PONG:
@@ -172,6 +171,8 @@ class Decoder:
     def _take(self, opcode: int, fin: bool, payload: bytes, events: list[Event]) -> None:  # noqa: FBT001  # a bit
         if opcode >= CLOSE:
             events.append((opcode, payload))
+        elif fin and opcode != CONTINUATION:
+            events.append((opcode, _text(payload) if opcode == TEXT else payload))
         else:
             self._collect(opcode, fin, payload, events)
 
@@ -196,13 +197,6 @@ class Decoder:
 
     def _collected(self) -> int:
         return len(self._message) if self._message is not None else 0
-
-
-def _extended_size(data: bytes, at: int, kind: int) -> int:
-    size: int = (_U16 if kind == _SHORT else _U64).unpack_from(data, at)[0]
-    if size < (_SHORT if kind == _SHORT else 1 << 16) or size >> 63:
-        raise _FrameError(PROTOCOL_ERROR, "a length is encoded in more bytes than it needs")
-    return size
 
 
 class _FrameError(Exception):

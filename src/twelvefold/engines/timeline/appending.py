@@ -61,7 +61,7 @@ def statement_for_many(schema: str) -> str:
     return (
         f"SELECT * FROM {schema}.append($1::text::bigint[], $2::text::bigint[], $3, $4::text::smallint[],"
         " $5::text::boolean[], $6::text::boolean[], $7::text::integer[], $8::text::integer[], $9::text::integer[],"
-        " $10::text::bigint[], $11::text::integer[], $12::text::integer[], $13, $14)"  # noqa: S608  # the same
+        " $10::text::bigint[], $11::text::integer[], $12::text::integer[], $13, $14)"
     )
 
 
