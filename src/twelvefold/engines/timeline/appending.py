@@ -58,11 +58,11 @@ def arguments_for_one(entry: NewEntry) -> tuple[Any, ...]:
 
 def statement_for_many(schema: str) -> str:
     """Judge and store many; one row."""
-    return (
-        f"SELECT * FROM {schema}.append($1::text::bigint[], $2::text::bigint[], $3, $4::text::smallint[],"
-        " $5::text::boolean[], $6::text::boolean[], $7::text::integer[], $8::text::integer[], $9::text::integer[],"
-        " $10::text::bigint[], $11::text::integer[], $12::text::integer[], $13, $14)"
-    )
+    return f"""
+        SELECT * FROM {schema}.append(
+            $1::text::bigint[], $2::text::bigint[], $3, $4::text::smallint[], $5::text::boolean[], $6::text::boolean[],
+            $7::text::integer[], $8::text::integer[], $9::text::integer[], $10::text::bigint[], $11::text::integer[],
+            $12::text::integer[], $13, $14)"""  # noqa: S608  # the same
 
 
 def arguments_for_many(entries: Sequence[NewEntry]) -> tuple[Any, ...]:
