@@ -76,9 +76,7 @@ class Sequencer:
             )
         self._waiting += 1
         self._waiting_bytes += len(entry.data)
-        # The low bits of ids are the same for nearly all: what differs is the millisecond above them.
-        stream_id = entry.stream_id
-        self._lanes[(stream_id ^ stream_id >> 22) % len(self._lanes)].add(entry, done)
+        self._lanes[lane_of(entry.stream_id, len(self._lanes))].add(entry, done)
 
     async def close(self) -> None:
         """Take nothing more; what was taken is stored, or its callers are told."""
@@ -196,6 +194,11 @@ class _Lane:
 async def _refuse_stale(entry: NewEntry) -> NewEntry:
     del entry
     raise ContendedError
+
+
+def lane_of(stream_id: int, lanes: int) -> int:
+    """Where a stream's entries go. The low bits of ids are alike; what differs is the millisecond above them."""
+    return (stream_id ^ stream_id >> 22) % lanes
 
 
 def answer_to(entry: NewEntry, placed: Placed) -> Sent | TwelvefoldError:
