@@ -100,12 +100,19 @@ async def test_an_entry_alone_is_judged_as_one_among_many(timeline: Timeline):
     assert [(await timeline.audit(stream)).faults for stream in (1, 2)] == [(), ()]
 
 
-async def test_of_many_who_use_one_key_at_once_one_is_stored(timeline: Timeline):
-    said = [entry(number=number, key=b"one key", body=b"the same") for number in range(1, 9)]
-    placed = [one for (one,) in await asyncio.gather(*(timeline.append([one], at_ms=NOW) for one in said))]
-    assert sorted(one.outcome for one in placed) == ["existed"] * 7 + ["stored"]
+async def test_of_many_who_use_one_key_at_once_one_is_stored(timeline: Timeline, database: Database):
+    """They all look before any of them has stored: the stream's row is held until they wait for it."""
+    await timeline.append([entry(number=100)], at_ms=NOW)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group, database.transaction() as holder:
+        await holder.execute("SELECT FROM timeline_test.stream WHERE id = 1 FOR UPDATE")
+        said = [entry(number=number, key=b"one key", body=b"the same") for number in range(1, 5)]
+        tasks = [group.create_task(timeline.append([one], at_ms=NOW)) for one in said]
+        while await holder.fetch_value("SELECT count(*) FROM pg_locks WHERE NOT granted") < len(tasks):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
+    placed = [task.result()[0] for task in tasks]
+    assert sorted(one.outcome for one in placed) == ["existed"] * 3 + ["stored"]
     assert len({(one.seq, one.id) for one in placed}) == 1
-    assert await seqs(timeline) == [1]
+    assert await seqs(timeline) == [1, 2]
 
 
 async def test_a_server_of_the_version_before_can_still_append(
