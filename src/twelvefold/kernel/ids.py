@@ -126,11 +126,6 @@ class SnowflakeGenerator:
     def make(self) -> int:
         """One id. Waits a millisecond after 4,096; raises `ClockBehindError` or `LeaseExpiredError`."""
         with self._lock:
-            # `_make`, its commonest case written out: this runs for every message.
-            last_ms = self._last_ms
-            if self._clock.now_ms() == last_ms <= self._ceiling_ms and self._sequence < SEQUENCES - 1:
-                self._sequence += 1
-                return (last_ms - EPOCH_MS) << 22 | self._worker_bits | self._sequence
             return self._make()
 
     def make_many(self, count: int) -> list[int]:

@@ -189,9 +189,7 @@ class WebSocket(asyncio.Protocol):
             return
         for kind, payload in self._decoder.feed(data):
             if kind in (TEXT, BINARY):
-                if self._state == OPEN:
-                    assert self._accepted is not None
-                    self._call(self._accepted.handler.received, self, payload)
+                self._receive(payload)  # type: ignore[arg-type]  # a message's payload is str or bytes
             elif kind == PING:
                 if self.writer == self.transport.write and self._state == OPEN:
                     self.writer(encode(0xA, payload))  # type: ignore[arg-type]  # a ping's payload is bytes
@@ -201,6 +199,11 @@ class WebSocket(asyncio.Protocol):
             elif kind == FAULT:
                 self._fail(*payload)
                 return
+
+    def _receive(self, message: str | bytes) -> None:
+        if self._state == OPEN:
+            assert self._accepted is not None
+            self._call(self._accepted.handler.received, self, message)
 
     def eof_received(self) -> bool:
         """The client has closed its side without a closing handshake."""
