@@ -26,7 +26,7 @@ async def pairs(ours: Ours, folder: Path, seconds: float) -> Bar:
     """50 pairs, messages on schedule; the time from when one was due to its arrival at the other.
 
     Beside it, in `details`, the same with each pair waiting for its message before it says the next: all
-    that the server can do, and what a message takes then.
+    that the server can do, and what a message takes then; and what this disk alone takes at that pace.
     """
     node = await ours.library()
     couples = []
@@ -43,10 +43,13 @@ async def pairs(ours: Ours, folder: Path, seconds: float) -> Bar:
         one.transport.abort()
         two.transport.abort()
     await node.close()
-    fsync = fsync_seconds(folder)
+    fsync = statistics.median(fsyncs(folder, 200))
+    alone = fsyncs(folder, len(paced), per_second=PACE)
     p99 = statistics.quantiles(paced, n=100)[98]
     details = {
-        "fsync_ms": fsync * 1000, "messages_per_second": PACE, "p50_ms": statistics.median(paced) * 1000,
+        "fsync_ms": fsync * 1000, "fsync_alone_p50_ms": statistics.median(alone) * 1000,
+        "fsync_alone_p99_ms": statistics.quantiles(alone, n=100)[98] * 1000,
+        "messages_per_second": PACE, "p50_ms": statistics.median(paced) * 1000,
         "p99_ms": p99 * 1000, "messages": len(paced), "in_turn_messages_per_second": len(full) / seconds,
         "in_turn_p50_ms": statistics.median(full) * 1000, "in_turn_p99_ms": statistics.quantiles(full, n=100)[98] * 1000,
     }  # fmt: skip
@@ -105,16 +108,19 @@ async def _in_turn(couples: Sequence[Couple], seconds: float) -> list[float]:
     return latencies
 
 
-def fsync_seconds(folder: Path) -> float:
-    """The median time of an 8 KiB append with fdatasync here and now."""
+def fsyncs(folder: Path, count: int, *, per_second: float = 0.0) -> list[float]:
+    """Seconds of fdatasync after an 8 KiB append, here and now; one after the other, or at a pace."""
+    took = []
+    began = time.perf_counter()
     with tempfile.TemporaryFile(dir=folder) as file:
-        took = []
-        for _ in range(200):
+        for number in range(count):
+            if per_second:
+                time.sleep(max(0.0, began + number / per_second - time.perf_counter()))
             os.write(file.fileno(), bytes(8192))
-            began = time.perf_counter()
+            start = time.perf_counter()
             os.fdatasync(file.fileno())
-            took.append(time.perf_counter() - began)
-    return statistics.median(took)
+            took.append(time.perf_counter() - start)
+    return took
 
 
 async def rate(ours: Ours, seconds: float) -> tuple[float, dict[str, float]]:

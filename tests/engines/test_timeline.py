@@ -3,12 +3,13 @@
 import asyncio
 import os
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from twelvefold.engines.database import Database
-from twelvefold.engines.timeline import NewEntry, PostgresTimeline, Timeline
+from twelvefold.engines.timeline import NewEntry, PostgresTimeline, Timeline, digest_of
 
 DAY = 86_400_000
 NOW = 1_800_000_000_000
@@ -80,6 +81,53 @@ async def test_a_writer_who_slept_through_a_raised_fence_cannot_append(timeline:
 async def test_a_raising_entry_must_be_the_last_of_its_stream(timeline: Timeline):
     with pytest.raises(ValueError, match="last"):
         await timeline.append([entry(number=1, raises=True), entry(number=2)], at_ms=NOW)
+
+
+async def test_an_entry_alone_is_judged_as_one_among_many(timeline: Timeline):
+    """Alone it is stored by a statement of its own; what becomes of it is the same."""
+    script = [
+        entry(1, 1), entry(1, 1), entry(1, 1, data=b"another"), entry(1, 2, fence=9), entry(1, 3, fence=-1, counts=False),
+        entry(50, 4), entry(1, 5, raises=True), entry(1, 6), entry(1, 7, fence=2),
+    ]  # fmt: skip
+    for turn, said in enumerate(script):
+        (alone,) = await timeline.append([said], at_ms=NOW)
+        twin = msgspec.structs.replace(said, stream_id=said.stream_id + 1)
+        among, _ = await timeline.append([twin, entry(3, 100 + turn)], at_ms=NOW)
+        assert alone == among, said
+    one, two = [await timeline.read(stream, after_seq=0, limit=99) for stream in (1, 2)]
+    assert one == [msgspec.structs.replace(found, stream_id=1) for found in two]
+    assert [found.id for found in one] == [1, 3, 5, 7]
+    assert [(await timeline.audit(stream)).faults for stream in (1, 2)] == [(), ()]
+
+
+async def test_of_many_who_use_one_key_at_once_one_is_stored(timeline: Timeline, database: Database):
+    """They all look before any of them has stored: the stream's row is held until they wait for it."""
+    await timeline.append([entry(number=100)], at_ms=NOW)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group, database.transaction() as holder:
+        await holder.execute("SELECT FROM timeline_test.stream WHERE id = 1 FOR UPDATE")
+        said = [entry(number=number, key=b"one key", body=b"the same") for number in range(1, 5)]
+        tasks = [group.create_task(timeline.append([one], at_ms=NOW)) for one in said]
+        while await holder.fetch_value("SELECT count(*) FROM pg_locks WHERE NOT granted") < len(tasks):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
+    placed = [task.result()[0] for task in tasks]
+    assert sorted(one.outcome for one in placed) == ["existed"] * 3 + ["stored"]
+    assert len({(one.seq, one.id) for one in placed}) == 1
+    assert await seqs(timeline) == [1, 2]
+
+
+async def test_a_server_of_the_version_before_can_still_append(
+    timeline: PostgresTimeline, database: Database
+):
+    await timeline.append([entry(number=1)], at_ms=NOW)
+    data = digest_of(2, 1, "ann", b"hello") + bytes(16) + b"hello"
+    row = await database.fetch_row(
+        """SELECT outcome, found_seq FROM timeline_test.append(ARRAY[1]::bigint[], ARRAY[2]::bigint[], ARRAY[1]::smallint[],
+               ARRAY['ann'], ARRAY[1], ARRAY[1]::bigint[], ARRAY[true], ARRAY[false], $1, ARRAY[1], ARRAY[16], ARRAY[0],
+               ARRAY[5], $2)""",
+        data, timeline.bucket_of(NOW),
+    )  # fmt: skip
+    assert tuple(row) == (b"n", 2)
+    assert (await timeline.audit(1)).faults == ()
 
 
 async def test_an_unknown_stream_is_missing_and_harms_nobody(timeline: Timeline):

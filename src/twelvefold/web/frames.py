@@ -39,6 +39,7 @@ _FORBIDDEN_CODES: Final = frozenset({1004, NO_STATUS, ABNORMAL, 1015})
 _LAST_DEFINED_CODE: Final = 1014
 _PRIVATE_CODES: Final = range(3000, 5000)
 
+_SHORT_HEADS: Final = [[bytes((0x80 | opcode, size)) for size in range(_SHORT)] for opcode in range(16)]
 _U16 = struct.Struct("!H")
 _U64 = struct.Struct("!Q")
 _new_utf8 = codecs.getincrementaldecoder("utf-8")
@@ -50,7 +51,7 @@ def encode(opcode: int, payload: bytes) -> bytes:
     """A whole, unmasked frame, as servers send them."""
     size = len(payload)
     if size < _SHORT:
-        return bytes((0x80 | opcode, size)) + payload
+        return _SHORT_HEADS[opcode][size] + payload
     if size < 1 << 16:
         return bytes((0x80 | opcode, _SHORT)) + _U16.pack(size) + payload
     return bytes((0x80 | opcode, _LONG)) + _U64.pack(size) + payload

@@ -10,12 +10,19 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from twelvefold.engines.database import (
+    ConstraintError,
     Database,
     Record,
     StatementError,
     Transaction,
     migrate,
-    number_array,
+)
+from twelvefold.engines.timeline.appending import (
+    arguments_for_many,
+    arguments_for_one,
+    placed_of,
+    statement_for_many,
+    statement_for_one,
 )
 from twelvefold.engines.timeline.audit import Auditor
 from twelvefold.engines.timeline.contract import (
@@ -25,22 +32,13 @@ from twelvefold.engines.timeline.contract import (
     Entry,
     Head,
     NewEntry,
-    Outcome,
     Placed,
-    digest_of,
 )
 from twelvefold.engines.timeline.templated import SpaceFiles
 
 DAY_MS = 86_400_000
 READ_LIMIT = 10_000
 _SPACE = re.compile(r"[a-z][a-z0-9_]{0,40}")
-_OUTCOMES: dict[bytes, Outcome] = {
-    b"n": "stored",
-    b"e": "existed",
-    b"c": "conflict",
-    b"s": "stale",
-    b"m": "missing",
-}
 _COLUMNS = "stream_id, seq, id, counted, kind, opens, amended, author, digest, data"
 
 
@@ -62,11 +60,8 @@ class PostgresTimeline:
         self._schema = f"timeline_{space}"
         self._bucket_ms = bucket_days * DAY_MS
         self._made: set[int] = set()
-        self._append = (
-            f"SELECT * FROM {self._schema}.append($1::text::bigint[],$2::text::bigint[],$3::text::smallint[],$4,"
-            "$5::text::integer[],$6::text::bigint[],$7::text::boolean[],$8::text::boolean[],$9,$10::text::integer[],"
-            "$11::text::integer[],$12::text::integer[],$13::text::integer[],$14)"
-        )
+        self._append = statement_for_many(self._schema)
+        self._append_one: dict[int, str] = {}
 
     @classmethod
     async def open(cls, database: Database, space: str, *, bucket_days: int = 30) -> Self:
@@ -101,10 +96,13 @@ class PostgresTimeline:
         bucket = self.bucket_of(at_ms)
         if bucket not in self._made:
             await self._make(bucket, within)
-        rows = await (within or self._database).fetch(self._append, *_columns(entries), bucket)
-        return [
-            Placed(_OUTCOMES[outcome], seq, entry_id, counted) for _, outcome, seq, entry_id, counted in rows
-        ]
+        if within is None and len(entries) == 1:
+            placed = await self._place_one(entries[0], bucket)
+            if placed is not None:
+                return [placed]
+        row = await (within or self._database).fetch_row(self._append, *arguments_for_many(entries), bucket)
+        assert row is not None  # it is an aggregate's
+        return placed_of(row)
 
     async def heads(self, stream_ids: Sequence[int]) -> dict[int, Head]:
         """See `Timeline.heads`."""
@@ -220,6 +218,19 @@ class PostgresTimeline:
             for pair in zip(row["streams"], row["seqs"], strict=True)
         ]
 
+    async def _place_one(self, entry: NewEntry, bucket: int) -> Placed | None:
+        """Store an entry about which there is nothing to judge; None if there is."""
+        if entry.raises:
+            return None
+        statement = self._append_one.get(bucket)
+        if statement is None:
+            statement = self._append_one[bucket] = statement_for_one(self._schema, bucket)
+        try:
+            row = await self._database.fetch_row(statement, *arguments_for_one(entry))
+        except ConstraintError:  # somebody else has just used the key
+            return None
+        return None if row is None else Placed("stored", row[0], entry.id, row[1])
+
     async def _make(self, bucket: int, within: Transaction | None) -> None:
         # One ahead, so that the turn of a bucket stops nobody; outside the caller's transaction, so that it
         # does not hold the lock on the partitioned table while it waits for others.
@@ -316,38 +327,6 @@ def head_of(row: Record) -> Head:
         last_seq=row["last_seq"],
         counted=row["counted"],
         fence=row["fence"],
-    )
-
-
-def _columns(entries: Sequence[NewEntry]) -> tuple[str | bytes | list[str], ...]:
-    """The arguments of `append` in the schema, but for the bucket."""
-    places: dict[str, int] = {}
-    author_at: list[int] = []
-    packed: list[bytes] = []
-    begins: list[int] = []
-    begin = 1
-    for entry in entries:
-        author_at.append(places.setdefault(entry.author, len(places) + 1))
-        one = b"".join(
-            (digest_of(entry.id, entry.kind, entry.author, entry.data), entry.key, entry.body, entry.data)
-        )
-        packed.append(one)
-        begins.append(begin)
-        begin += len(one)
-    return (
-        number_array([entry.stream_id for entry in entries]),
-        number_array([entry.id for entry in entries]),
-        number_array([entry.kind for entry in entries]),
-        list(places),
-        number_array(author_at),
-        number_array([entry.fence for entry in entries]),
-        number_array([entry.counts for entry in entries]),
-        number_array([entry.raises for entry in entries]),
-        b"".join(packed),
-        number_array(begins),
-        number_array([len(entry.key) for entry in entries]),
-        number_array([len(entry.body) for entry in entries]),
-        number_array([len(entry.data) for entry in entries]),
     )
 
 

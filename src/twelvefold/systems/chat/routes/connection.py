@@ -9,6 +9,7 @@ import asyncio
 import secrets
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -260,7 +261,7 @@ class ChatSocket(SocketHandler):
                 request.conversation_id(),
                 self.user,
                 request.message(),
-                self._acknowledge(request),
+                partial(self._acknowledge, request.ref),
             )
         except Exception as cause:  # noqa: BLE001  # whatever it is becomes an answer on this socket
             self._fail(request.ref, as_error(cause))
@@ -268,17 +269,18 @@ class ChatSocket(SocketHandler):
 
     async def _send(self, request: SocketRequest) -> None:
         await self._services.chat.submit(
-            self.tenant, request.conversation_id(), self.user, request.message(), self._acknowledge(request)
+            self.tenant,
+            request.conversation_id(),
+            self.user,
+            request.message(),
+            partial(self._acknowledge, request.ref),
         )
 
-    def _acknowledge(self, request: SocketRequest) -> Any:
-        def done(outcome: Sent | TwelvefoldError) -> None:
-            if isinstance(outcome, Sent):
-                self._sent(request.ref, outcome)
-            else:
-                self._fail(request.ref, outcome)
-
-        return done
+    def _acknowledge(self, ref: str | int | None, outcome: Sent | TwelvefoldError) -> None:
+        if isinstance(outcome, Sent):
+            self._sent(ref, outcome)
+        else:
+            self._fail(ref, outcome)
 
     def write_acknowledgements(self) -> None:
         """All in one write."""

@@ -23,10 +23,9 @@ from twelvefold.systems.chat.contracts import (
     NotBannedError,
     Role,
     Sent,
-    TooManyMessagesError,
 )
 from twelvefold.systems.chat.rules import standing as rules
-from twelvefold.systems.chat.rules.bodies import KINDS, Body, body_of, pack
+from twelvefold.systems.chat.rules.bodies import KINDS, SALT_BYTES, Body, body_of, pack
 from twelvefold.systems.chat.rules.standing import Standing
 from twelvefold.systems.chat.service.pace import Pace
 from twelvefold.systems.chat.service.rooms import Room, Rooms
@@ -35,7 +34,7 @@ from twelvefold.systems.chat.store.conversations import Changes, ConversationSto
 from twelvefold.systems.chat.store.messages import MessageStore, Stored
 
 ATTEMPTS = 8
-SALTS = 256 * 16
+SALTS = 256
 
 
 class ConversationChanges:
@@ -54,7 +53,7 @@ class ConversationChanges:
         self._clock = clock
         self._settings = settings
         self._random_bytes = random_bytes
-        self._salts = b""
+        self._salts: list[bytes] = []
         self.on_seated: Callable[[TenantId, int, Sequence[str]], None] = lambda *_: None
         """Told who has become a member of a conversation that they may not have known."""
 
@@ -88,7 +87,7 @@ class ConversationChanges:
         """Put a reaction to a message, or take it away."""
         body = Body(target=seq, emoji=emoji, added=added)
 
-        self._keep_pace(tenant, user)
+        self._pace.keep(tenant, user)
 
         async def judge(_: Room, standing: Standing) -> None:
             rules.may_send(standing)
@@ -237,7 +236,7 @@ class ConversationChanges:
         may: Callable[[Standing, str, str], None], work: Callable[[Changes, Body], Awaitable[None]],
     ) -> Sent:  # fmt: skip
         found: list[Body] = []
-        self._keep_pace(tenant, user)
+        self._pace.keep(tenant, user)
 
         async def judge(_: Room, standing: Standing) -> None:
             rules.may_send(standing)  # what is there is not for others to find out
@@ -320,13 +319,11 @@ class ConversationChanges:
             if raises or placed is None:
                 self._rooms.stale(conversation_id)
             if placed is not None:
-                self._messages.on_stored([Stored(conversation_id, placed, event_id, KINDS[kind], user, data)])
+                self._messages.on_stored(
+                    {conversation_id: [Stored(conversation_id, placed, event_id, KINDS[kind], user, data)]}
+                )
                 return Sent(event_id, placed)
         raise OverloadedError("this conversation changes too fast; try again", retry_after_seconds=1)
-
-    def _keep_pace(self, tenant: TenantId, user: str) -> None:
-        if not self._pace.take(tenant, user):
-            raise TooManyMessagesError(retry_after_seconds=1)
 
     async def _is_member(self, room: Room, user: str) -> bool:
         """By the list of members; in an open conversation others have a standing, too."""
@@ -343,6 +340,6 @@ class ConversationChanges:
 
     def _salt(self) -> bytes:
         if not self._salts:
-            self._salts = self._random_bytes(SALTS)
-        salt, self._salts = self._salts[:16], self._salts[16:]
-        return salt
+            drawn = self._random_bytes(SALTS * SALT_BYTES)
+            self._salts = [drawn[at : at + SALT_BYTES] for at in range(0, len(drawn), SALT_BYTES)]
+        return self._salts.pop()

@@ -35,9 +35,8 @@ from twelvefold.systems.chat.service.pace import Pace
 from twelvefold.systems.chat.service.rooms import Room, Rooms
 from twelvefold.systems.chat.settings import ChatSettings
 from twelvefold.systems.chat.store.conversations import ConversationStore, pair_key
-from twelvefold.systems.chat.store.messages import Head, MessageStore
+from twelvefold.systems.chat.store.messages import Acknowledge, Head, MessageStore
 
-Acknowledge = Callable[[Sent | TwelvefoldError], None]
 EPOCH_BYTES = 4
 CHANNEL_NAME = re.compile(r"[!-~]{1,255}")
 
@@ -177,7 +176,9 @@ class Chat(ConversationChanges):
         standing = room.standings.get(user)
         if standing is None:
             return False
-        self._submit(room, standing, user, message, (), done)
+        may_send(standing)
+        self._pace.keep(tenant, user)
+        self._put(conversation_id, user, message, (), room.fence, done)
         return True
 
     async def submit(
@@ -197,15 +198,8 @@ class Chat(ConversationChanges):
                 await self._refuse_unseen(conversation_id, standing, seq, field)
         if room.conversation.slow_mode_seconds and RANK[standing.role or "member"] < RANK["moderator"]:
             await self._slow_down(room, user, message)
-        self._submit(room, standing, user, message, attachments, done)
-
-    def _submit(  # noqa: PLR0917 - a place in a conversation, and what to do there
-        self, room: Room, standing: Standing, user: str, message: NewMessage, attachments: tuple[Attachment, ...],
-        done: Acknowledge,
-    ) -> None:  # fmt: skip
-        may_send(standing)
-        self._keep_pace(room.tenant, user)
-        self._put(room.conversation.id, user, message, attachments, room.fence, done)
+        self._pace.keep(tenant, user)
+        self._put(conversation_id, user, message, attachments, room.fence, done)
 
     def _put(  # noqa: PLR0917 - a place in a conversation, and what to do there
         self, conversation_id: int, user: str, message: NewMessage, attachments: tuple[Attachment, ...], fence: int,

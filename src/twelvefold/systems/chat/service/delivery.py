@@ -9,7 +9,7 @@ Invariant: `position` only grows, by exactly the events that were handed to the 
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -216,19 +216,15 @@ class Delivery:
 
     # -- in -------------------------------------------------------------------------------------
 
-    def stored(self, stored: Iterable[Stored]) -> None:
-        """This process has just stored these."""
-        grouped: dict[int, list[Stored]] = {}
-        for one in stored:
-            grouped.setdefault(one.conversation_id, []).append(one)
-        for conversation_id, some in grouped.items():
-            if self._members_of(conversation_id) >= self._large_from:
-                self._bus.publish(conversation_id, Parcel(upto=some[-1].seq))
-            else:
-                self._bus.publish(conversation_id, Parcel(upto=some[-1].seq, entries=some))
+    def stored(self, stored: Mapping[int, Sequence[Stored]]) -> None:
+        """This process has just stored these, by conversation."""
+        for conversation_id, some in stored.items():
             room = self._rooms.get(conversation_id)
             if room is not None:
                 self._arrived(room, some)
+            # After those who listen here: the bus is not to stand between a commit and its delivery.
+            large = self._members_of(conversation_id) >= self._large_from
+            self._bus.publish(conversation_id, Parcel(upto=some[-1].seq, entries=() if large else some))
 
     def tell(self, conversation_id: int, notice: dict[str, Any]) -> None:
         """Tell all who follow a conversation, here and elsewhere, something that is not stored."""

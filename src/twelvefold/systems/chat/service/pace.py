@@ -3,6 +3,7 @@
 from twelvefold.kernel.clock import Clock
 from twelvefold.kernel.errors import EngineUnavailableError, OverloadedError
 from twelvefold.kernel.tenancy import TenantId
+from twelvefold.systems.chat.contracts import TooManyMessagesError
 from twelvefold.systems.chat.store.presence import PresenceStore
 
 BURST_SECONDS = 10.0
@@ -19,22 +20,21 @@ class Pace:
         self._clock = clock
         self._buckets: dict[tuple[int, str], tuple[float, float]] = {}
 
-    def take(self, tenant: TenantId, user: str) -> bool:
-        """Whether one more message is within what a user may send now."""
+    def keep(self, tenant: TenantId, user: str) -> None:
+        """Count one more message. Raises `TooManyMessagesError` if it is more than a user may send now."""
         if not self._per_second or not user:
-            return True
+            return
         now = self._clock.monotonic()
         tokens, at = self._buckets.get((tenant, user), (self._capacity, now))
         tokens = min(self._capacity, tokens + (now - at) * self._per_second)
         if tokens < 1:
-            return False
+            raise TooManyMessagesError(retry_after_seconds=1)
         if len(self._buckets) >= MAX_USERS:
             # Who has been quiet has a full bucket, which is what an unknown user has.
             self._buckets = {
                 key: value for key, value in self._buckets.items() if now - value[1] < BURST_SECONDS
             }
         self._buckets[tenant, user] = (tokens - 1, now)
-        return True
 
     async def slow(self, conversation_id: int, user: str, seconds: int, said: str) -> float:
         """How many seconds `user` has to wait before slow mode lets them speak; 0: not at all.

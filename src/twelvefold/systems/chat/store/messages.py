@@ -1,31 +1,27 @@
 """Messages: into the timeline through the sequencer, and out of it as members see them."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from twelvefold.engines.database import Database, Record, Transaction
 from twelvefold.engines.timeline import Audit, Entry, Head, NewEntry, Placed, PostgresTimeline
-from twelvefold.kernel.errors import TwelvefoldError
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.chat.contracts import (
-    ClientMessageIdReusedError,
     ConversationNotFoundError,
     Event,
     Reaction,
-    Sent,
 )
 from twelvefold.systems.chat.rules.bodies import KINDS, Body, event_of, unpack
-from twelvefold.systems.chat.store.sequencer import Sequencer
+from twelvefold.systems.chat.store.sequencer import Acknowledge, Sequencer
 
 SHOWN_REACTORS = 20
 MESSAGE = KINDS["message"]
 EDITED = KINDS["edited"]
-Acknowledge = Callable[[Sent | TwelvefoldError], None]
 
 
-__all__ = ["Head", "MessageStore", "Stored", "entry", "shown"]
+__all__ = ["Acknowledge", "Head", "MessageStore", "Stored", "entry", "shown"]
 
 
 class Stored(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -67,7 +63,7 @@ class MessageStore:
         self._sequencer = sequencer
         sequencer.on_stored = self._stored
         sequencer.on_stale = self._stale
-        self.on_stored: Callable[[list[Stored]], None] = lambda _: None
+        self.on_stored: Callable[[Mapping[int, Sequence[Stored]]], None] = lambda _: None
         self.fence_for: Callable[[int, str], Awaitable[int]] | None = None
 
     @property
@@ -80,41 +76,31 @@ class MessageStore:
         acknowledge: Acknowledge,
     ) -> None:  # fmt: skip
         """Store a message with the next commit. Raises `OverloadedError`; all else goes to `acknowledge`."""
-
-        def done(outcome: Placed | TwelvefoldError) -> None:
-            if not isinstance(outcome, Placed):
-                acknowledge(outcome)
-            elif outcome.outcome in ("stored", "existed"):
-                acknowledge(
-                    Sent(outcome.id, outcome.seq, outcome.outcome == "existed" and outcome.id != event_id)
-                )
-            elif outcome.outcome == "conflict":
-                acknowledge(ClientMessageIdReusedError(field="client_msg_id", message_id=str(outcome.id)))
-            else:
-                acknowledge(ConversationNotFoundError(conversation=str(conversation_id)))
-
         self._sequencer.submit(
-            entry(
-                conversation_id,
-                event_id,
-                MESSAGE,
-                author,
-                data,
-                key=key,
-                fingerprint=fingerprint,
+            NewEntry(
+                stream_id=conversation_id, id=event_id, kind=MESSAGE, author=author, key=key, body=fingerprint, data=data,
                 fence=fence,
             ),
-            done,
-        )
+            acknowledge,
+        )  # fmt: skip
 
     async def _stale(self, said: NewEntry) -> NewEntry:
         assert self.fence_for is not None
         return msgspec.structs.replace(said, fence=await self.fence_for(said.stream_id, said.author))
 
-    def _stored(self, stored: list[tuple[NewEntry, Placed]]) -> None:
-        self.on_stored(
-            [Stored(e.stream_id, placed.seq, e.id, e.kind, e.author, e.data) for e, placed in stored]
-        )
+    def _stored(self, entries: Sequence[NewEntry], placed: Sequence[Placed]) -> None:
+        stored: dict[int, list[Stored]] = {}
+        for said, one in zip(entries, placed, strict=True):
+            # An append that was said again, because its outcome was not known, finds its own entries: also new.
+            if said.id == one.id:
+                place = said.stream_id
+                made = Stored(place, one.seq, said.id, said.kind, said.author, said.data)
+                if place in stored:
+                    stored[place].append(made)
+                else:
+                    stored[place] = [made]
+        if stored:
+            self.on_stored(stored)
 
     async def head(self, conversation_id: int) -> Head:
         """Where a conversation stands. Raises `ConversationNotFoundError`."""

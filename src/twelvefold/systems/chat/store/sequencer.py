@@ -7,8 +7,7 @@ the keys make that harmless.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -17,6 +16,7 @@ from twelvefold.engines.timeline import NewEntry, Placed, Timeline
 from twelvefold.kernel.clock import Clock
 from twelvefold.kernel.errors import EngineUnavailableError, OverloadedError, TwelvefoldError
 from twelvefold.kernel.retry import Backoff
+from twelvefold.systems.chat.contracts import ClientMessageIdReusedError, ConversationNotFoundError, Sent
 
 log = structlog.get_logger("chat")
 
@@ -31,21 +31,18 @@ INSIST_SECONDS = 5.0
 BACKOFF = Backoff(first_seconds=0.02, cap_seconds=0.5)
 
 
-class Done(Protocol):
-    """Told what became of an entry: a `Placed`, or the error that stopped it."""
+Acknowledge = Callable[[Sent | TwelvefoldError], None]
+"""Told what became of a message: where it stands, or the error that stopped it. Returns at once."""
 
-    def __call__(self, outcome: Placed | TwelvefoldError, /) -> None:
-        """Return at once."""
-
-
-OnStored = Callable[[list[tuple[NewEntry, Placed]]], None]
+OnStored = Callable[[Sequence[NewEntry], Sequence[Placed]], None]
 OnStale = Callable[[NewEntry], Awaitable[NewEntry]]
+Said = tuple[NewEntry, Acknowledge]
 
 
 class Sequencer:
     """See the module.
 
-    `on_stored` hears of each append's new entries, in order, before the callers do. `on_stale` is asked
+    `on_stored` hears of each append, its entries in order, before the callers do. `on_stale` is asked
     about an entry whose fence was raised: it returns it with the fence of now, or raises why it may not be.
     """
 
@@ -56,17 +53,20 @@ class Sequencer:
         self._waiting = 0
         self._waiting_bytes = 0
         self._closed = False
-        self.on_stored: OnStored = lambda _: None
+        self.on_stored: OnStored = lambda _entries, _placed: None
         self.on_stale: OnStale = _refuse_stale
-        self.appends = 0
-        self.stored = 0
 
     @property
     def waiting(self) -> int:
         """Entries that are not acknowledged yet."""
         return self._waiting
 
-    def submit(self, entry: NewEntry, done: Done) -> None:
+    @property
+    def waiting_bytes(self) -> int:
+        """What they hold."""
+        return self._waiting_bytes
+
+    def submit(self, entry: NewEntry, done: Acknowledge) -> None:
         """Append `entry` with the next commit. Raises `OverloadedError` at once when too many wait."""
         if self._closed:
             raise OverloadedError("this server is going down", retry_after_seconds=1)
@@ -76,14 +76,14 @@ class Sequencer:
             )
         self._waiting += 1
         self._waiting_bytes += len(entry.data)
-        self._lanes[hash(entry.stream_id) % len(self._lanes)].add(entry, done)
+        self._lanes[lane_of(entry.stream_id, len(self._lanes))].add(entry, done)
 
     async def close(self) -> None:
         """Take nothing more; what was taken is stored, or its callers are told."""
         self._closed = True
         await asyncio.gather(*(lane.drain() for lane in self._lanes))
 
-    async def store(self, batch: list[tuple[NewEntry, Done]]) -> list[tuple[NewEntry, Done]]:
+    async def store(self, batch: list[Said]) -> list[Said]:
         """One append, repeated until it is known what became of it; returns what must be said again."""
         entries = [entry for entry, _ in batch]
         delays = BACKOFF.delays()
@@ -104,24 +104,19 @@ class Sequencer:
                 return [again for one in batch for again in await self.store([one])]
             else:
                 break
-        self.appends += 1
-        self._tell(batch, placed)
+        self._tell(batch, entries, placed)
         stale = [said for said, one in zip(batch, placed, strict=True) if one.outcome == "stale"]
         return await self._refreshed(stale) if stale else []
 
-    def _tell(self, batch: list[tuple[NewEntry, Done]], placed: list[Placed]) -> None:
-        # An append that was said again, because its outcome was not known, finds its own entries: also new.
-        stored = [(entry, one) for (entry, _), one in zip(batch, placed, strict=True) if entry.id == one.id]
-        self.stored += len(stored)
-        if stored:
-            self.on_stored(stored)
+    def _tell(self, batch: list[Said], entries: list[NewEntry], placed: list[Placed]) -> None:
+        self.on_stored(entries, placed)
         for (entry, done), one in zip(batch, placed, strict=True):
             if one.outcome != "stale":
                 self._waiting -= 1
                 self._waiting_bytes -= len(entry.data)
-                _call(done, one)
+                _call(done, answer_to(entry, one))
 
-    async def _refreshed(self, stale: list[tuple[NewEntry, Done]]) -> list[tuple[NewEntry, Done]]:
+    async def _refreshed(self, stale: list[Said]) -> list[Said]:
         again = []
         for entry, done in stale:
             try:
@@ -130,7 +125,7 @@ class Sequencer:
                 self._answer([(entry, done)], error)
         return again
 
-    def _answer(self, batch: list[tuple[NewEntry, Done]], error: TwelvefoldError) -> None:
+    def _answer(self, batch: list[Said], error: TwelvefoldError) -> None:
         for entry, done in batch:
             self._waiting -= 1
             self._waiting_bytes -= len(entry.data)
@@ -140,10 +135,10 @@ class Sequencer:
 class _Lane:
     def __init__(self, sequencer: Sequencer) -> None:
         self._sequencer = sequencer
-        self._next: list[tuple[NewEntry, Done]] = []
+        self._next: list[Said] = []
         self._task: asyncio.Task[None] | None = None
 
-    def add(self, entry: NewEntry, done: Done) -> None:
+    def add(self, entry: NewEntry, done: Acknowledge) -> None:
         self._next.append((entry, done))
         if self._task is None:
             # The task begins with the next turn of the loop, so all that this turn says is in it.
@@ -162,22 +157,20 @@ class _Lane:
         finally:
             self._task = None
 
-    def _take(self) -> list[tuple[NewEntry, Done]]:
+    def _take(self) -> list[Said]:
         """The next batch: the oldest, each key of a conversation once, bounded in number and bytes."""
-        waiting = self._next
-        if (
-            len(waiting) <= MAX_BATCH
-            and sum(len(entry.data) for entry, _ in waiting) <= MAX_BATCH_BYTES
-            and len({(entry.stream_id, entry.key) for entry, _ in waiting}) == len(waiting)
-        ):
-            self._next = []
-            return waiting
-        return self._choose()
+        first = self._next[:MAX_BATCH]
+        if self._sequencer.waiting_bytes > MAX_BATCH_BYTES or len(
+            {(entry.stream_id, entry.key) for entry, _ in first}
+        ) < len(first):
+            return self._choose()
+        self._next = self._next[MAX_BATCH:]
+        return first
 
-    def _choose(self) -> list[tuple[NewEntry, Done]]:
+    def _choose(self) -> list[Said]:
         """`_take`, where some have to stay."""
-        taken: list[tuple[NewEntry, Done]] = []
-        kept: list[tuple[NewEntry, Done]] = []
+        taken: list[Said] = []
+        kept: list[Said] = []
         seen: set[tuple[int, bytes]] = set()
         held: set[int] = set()
         size = 0
@@ -203,11 +196,27 @@ async def _refuse_stale(entry: NewEntry) -> NewEntry:
     raise ContendedError
 
 
-def _call(done: Done, outcome: Placed | TwelvefoldError) -> None:
+def lane_of(stream_id: int, lanes: int) -> int:
+    """Where a stream's entries go. The low bits of ids are alike; what differs is the millisecond above them."""
+    return (stream_id ^ stream_id >> 22) % lanes
+
+
+def answer_to(entry: NewEntry, placed: Placed) -> Sent | TwelvefoldError:
+    """What the sender of an entry is told."""
+    if placed.outcome == "stored":
+        return Sent(placed.id, placed.seq)
+    if placed.outcome == "existed":
+        return Sent(placed.id, placed.seq, placed.id != entry.id)
+    if placed.outcome == "conflict":
+        return ClientMessageIdReusedError(field="client_msg_id", message_id=str(placed.id))
+    return ConversationNotFoundError(conversation=str(entry.stream_id))
+
+
+def _call(done: Acknowledge, outcome: Sent | TwelvefoldError) -> None:
     try:
         done(outcome)
     except Exception:
         log.exception("chat.acknowledge.failed")
 
 
-__all__ = ["Done", "Sequencer"]
+__all__ = ["Acknowledge", "Sequencer"]
