@@ -27,8 +27,8 @@ from twelvefold.web.access.service import Access
 from twelvefold.web.access.store import AccessStore
 from twelvefold.web.guard import ForeignDoor, Gate, Guard
 from twelvefold.web.hub import Hub
-from twelvefold.web.ring import SendRing
 from twelvefold.web.mount import Mount
+from twelvefold.web.ring import SendRing
 from twelvefold.web.sse import EventStreams
 
 

@@ -43,6 +43,26 @@ async def test_parcels_that_come_twice_and_out_of_order_are_delivered_once_in_or
     assert [event["seq"] for event in bob.events] == [*range(2, 8)]
 
 
+async def test_a_listener_in_this_server_that_fails_costs_neither_the_sender_nor_other_servers(
+    node, other, connect
+):
+    room = await room_of(node, "ann", "bob")
+    here, there = await connect("bob", node), await connect("bob", other)
+    for one in (here, there):
+        await one.ask("follow", conversation=str(room))
+
+    class Broken:
+        def deliver(self, *_):
+            raise RuntimeError("a fault of ours")
+
+    node.chat.delivery.watchers.insert(0, Broken())
+    async with asyncio.timeout(10):
+        sent = [await node.chat.send(T, room, "ann", NewMessage(text="in spite of it")) for _ in range(3)]
+    node.chat.delivery.watchers.pop(0)
+    await there.until_seq(sent[-1].seq)
+    assert [event["seq"] for event in there.events] == [one.seq for one in sent]
+
+
 async def test_order_and_once_hold_while_a_group_crosses_the_limits(
     database_url, valkey_url, tmp_path, node, connect
 ):

@@ -170,6 +170,31 @@ async def test_search_obeys_membership_at_the_time_and_forgets_what_was_changed(
     assert "rotten" not in str(stored)
 
 
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("rhub*", ["rhubarb crumble", "rhubarb pie"]),
+        ("pie RHU*", ["rhubarb pie"]),
+        ("-rhub*", ["apple pie"]),
+        ("crumble or app* ", ["apple pie", "rhubarb crumble"]),
+        ("rhub", []),
+        ("p*", []),
+        ('"rhubarb p"*', []),
+        ("-well-known*", ["apple pie", "rhubarb crumble", "rhubarb pie"]),
+        ("'':* & !!", []),
+        ("!!*", []),
+        ("*", []),
+    ],
+)
+async def test_a_star_at_the_end_finds_beginnings_of_words(node, tmp_path, query, found):
+    room = await room_of(node, "ann", "bob")
+    for text in ("rhubarb pie", "rhubarb crumble", "apple pie"):
+        await node.chat.send(T, room, "ann", NewMessage(text=text))
+    while await workers_of(node, tmp_path)["news"].turn():
+        pass
+    assert sorted(event.text for event in (await node.chat.search(T, "bob", query)).items) == found
+
+
 async def test_threads_are_counted_and_read(node, tmp_path):
     room = await room_of(node, "ann", "bob")
     root = await node.chat.send(T, room, "ann", NewMessage(text="root"))

@@ -220,11 +220,13 @@ class Delivery:
         """This process has just stored these, by conversation."""
         for conversation_id, some in stored.items():
             room = self._rooms.get(conversation_id)
-            if room is not None:
-                self._arrived(room, some)
-            # After those who listen here: the bus is not to stand between a commit and its delivery.
-            large = self._members_of(conversation_id) >= self._large_from
-            self._bus.publish(conversation_id, Parcel(upto=some[-1].seq, entries=() if large else some))
+            try:
+                if room is not None:
+                    self._arrived(room, some)
+            finally:
+                # After those who listen here: the bus is not to stand between a commit and its delivery.
+                large = self._members_of(conversation_id) >= self._large_from
+                self._bus.publish(conversation_id, Parcel(upto=some[-1].seq, entries=() if large else some))
 
     def tell(self, conversation_id: int, notice: dict[str, Any]) -> None:
         """Tell all who follow a conversation, here and elsewhere, something that is not stored."""

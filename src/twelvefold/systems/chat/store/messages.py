@@ -1,5 +1,6 @@
 """Messages: into the timeline through the sequencer, and out of it as members see them."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from twelvefold.systems.chat.rules.bodies import KINDS, Body, event_of, unpack
 from twelvefold.systems.chat.store.sequencer import Acknowledge, Sequencer
 
 SHOWN_REACTORS = 20
+_BEGINNING = re.compile(r'[^\s"*]{2}\*\s*$')
+"""A query that ends with the beginning of a word: `rhub*`."""
+
 MESSAGE = KINDS["message"]
 EDITED = KINDS["edited"]
 
@@ -154,16 +158,19 @@ class MessageStore:
         self, tenant: TenantId, user: str, text: str, conversation_id: int | None, before_id: int, limit: int
     ) -> list[tuple[int, int, int]]:
         """`(conversation, sequence, id)` of what a user saw or could have seen, newest first."""
+        # A query is text that ends with its last word in quotes, unless there is no word, or it ends with a group.
         rows = await self._database.fetch(
-            """SELECT s.conversation_id, s.seq, s.id FROM chat.search_entry s
-               WHERE s.tenant_id = $1 AND s.words @@ websearch_to_tsquery('simple', $3) AND s.id < $5
+            """SELECT s.conversation_id, s.seq, s.id FROM chat.search_entry s,
+                 LATERAL (SELECT websearch_to_tsquery('simple', $3)::text AS said) q
+               WHERE s.tenant_id = $1 AND s.id < $5 AND s.words @@
+                   (CASE WHEN $7 AND q.said LIKE '%''' THEN q.said || ':*' ELSE q.said END)::tsquery
                  AND ($4::bigint IS NULL OR s.conversation_id = $4)
                  AND NOT EXISTS (SELECT 1 FROM chat.ban b WHERE b.conversation_id = s.conversation_id AND b.user_id = $2)
                  AND (EXISTS (SELECT 1 FROM chat.membership m WHERE m.conversation_id = s.conversation_id AND m.user_id = $2
                               AND s.seq >= m.from_seq AND (m.to_seq IS NULL OR s.seq <= m.to_seq))
                       OR EXISTS (SELECT 1 FROM chat.conversation c WHERE c.id = s.conversation_id AND c.access = 'open'))
                ORDER BY s.id DESC LIMIT $6""",
-            tenant, user, text, conversation_id, before_id, limit,
+            tenant, user, text, conversation_id, before_id, limit, _BEGINNING.search(text) is not None,
         )  # fmt: skip
         return [(row["conversation_id"], row["seq"], row["id"]) for row in rows]
 

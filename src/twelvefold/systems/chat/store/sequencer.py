@@ -109,7 +109,11 @@ class Sequencer:
         return await self._refreshed(stale) if stale else []
 
     def _tell(self, batch: list[Said], entries: list[NewEntry], placed: list[Placed]) -> None:
-        self.on_stored(entries, placed)
+        try:
+            self.on_stored(entries, placed)
+        except Exception:
+            # It is on disk: whoever said it hears so, and readers find it in the log.
+            log.exception("chat.delivery.failed")
         for (entry, done), one in zip(batch, placed, strict=True):
             if one.outcome != "stale":
                 self._waiting -= 1
