@@ -93,7 +93,7 @@ def _is(role: str, name: str, words: list[str]) -> bool:
         return name == "postgres" and "-D" in words
     if role in ("valkey", "cache", "log"):
         # It writes its title over its command line, which is empty for a moment.
-        return name == "valkey-server" and words[:1] != [] and words[0].split(" ")[0] == f"twelvefold-{role}"
+        return name == "valkey-server" and bool(words) and words[0].split(" ")[0] == f"twelvefold-{role}"
     if "twelvefold.platform.role_process" not in words:
         return False
     process = words[words.index("twelvefold.platform.role_process") + 1]

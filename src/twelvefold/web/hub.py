@@ -198,8 +198,9 @@ class Hub:
                 if parts:
                     self._deliveries += len(members) * len(parts)
                     self._writes += len(members)
+                    data = _joined(parts)
                     # A copy: a write can cut a slow reader, which changes the members.
-                    self._write_all(list(members), _joined(parts))
+                    self._write([(subscriber, data) for subscriber in members], data)
             channel.frames, channel.blocks = [], []
             return
         gathered: dict[Subscriber, list[bytes]] = {}
@@ -212,39 +213,22 @@ class Hub:
                     self._deliveries += len(members) * len(parts)
             channel.frames, channel.blocks = [], []
         self._writes += len(gathered)
-        self._write_each(list(gathered), [_joined(parts) for parts in gathered.values()])
+        self._write([(subscriber, _joined(parts)) for subscriber, parts in gathered.items()])
 
-    def _write_all(self, subscribers: list[Subscriber], data: bytes) -> None:
-        """The same bytes to all of them."""
-        ring = self._ring_for(len(subscribers))
+    def _write(self, deliveries: list[tuple[Subscriber, bytes]], same: bytes | None = None) -> None:
+        """Write to each of them; `same`, if it is the same for all."""
+        ring = self._ring_for(len(deliveries))
         if ring is None:
-            for subscriber in subscribers:
-                _write(subscriber, data)
+            for subscriber, data in deliveries:
+                _write_one(subscriber, data)
             return
-        ready = [one for one in subscribers if one.fd >= 0 and _is_open(one.transport)]
-        short = ring.send_all([one.fd for one in ready], data)
+        ready: list[tuple[Subscriber, bytes]] = []
+        rest: list[tuple[Subscriber, bytes]] = []
+        for delivery in deliveries:
+            (ready if _is_ready(delivery[0]) else rest).append(delivery)
+        fds = [subscriber.fd for subscriber, _ in ready]
+        short = ring.send_each(fds, [data for _, data in ready]) if same is None else ring.send_all(fds, same)
         for place, sent in short:
-            ready[place].writer(data[sent:])
-        if len(ready) < len(subscribers):
-            for subscriber in set(subscribers).difference(ready):
-                subscriber.writer(data)
-
-    def _write_each(self, subscribers: list[Subscriber], datas: list[bytes]) -> None:
-        """To each of them bytes of its own."""
-        ring = self._ring_for(len(subscribers))
-        if ring is None:
-            for subscriber, data in zip(subscribers, datas, strict=True):
-                _write(subscriber, data)
-            return
-        rest = []
-        fds, ready = [], []
-        for subscriber, data in zip(subscribers, datas, strict=True):
-            if subscriber.fd >= 0 and _is_open(subscriber.transport):
-                fds.append(subscriber.fd)
-                ready.append((subscriber, data))
-            else:
-                rest.append((subscriber, data))
-        for place, sent in ring.send_each(fds, [data for _, data in ready]):
             subscriber, data = ready[place]
             subscriber.writer(data[sent:])
         for subscriber, data in rest:
@@ -258,8 +242,8 @@ class Hub:
         return self._ring
 
 
-def _write(subscriber: Subscriber, data: bytes) -> None:
-    if subscriber.fd >= 0 and _is_open(subscriber.transport):
+def _write_one(subscriber: Subscriber, data: bytes) -> None:
+    if _is_ready(subscriber):
         try:
             sent = os.write(subscriber.fd, data)
         except OSError:  # full, or broken: the transport meets the same, and knows what to do
@@ -270,17 +254,18 @@ def _write(subscriber: Subscriber, data: bytes) -> None:
     subscriber.writer(data)
 
 
-def _joined(parts: list[bytes]) -> bytes:
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _is_open(transport: Any) -> bool:
-    """Whether its socket can be written to past it.
+def _is_ready(subscriber: Subscriber) -> bool:
+    """Whether its socket can be written to past its transport.
 
     One that is closing may have lent its number to another connection already; one that has bytes
     waiting must send those first.
     """
-    return not (transport.is_closing() or transport.get_write_buffer_size())
+    transport = subscriber.transport
+    return subscriber.fd >= 0 and not (transport.is_closing() or transport.get_write_buffer_size())
+
+
+def _joined(parts: list[bytes]) -> bytes:
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def event_block(payload: bytes, *, event: str = "message", event_id: str = "") -> bytes:

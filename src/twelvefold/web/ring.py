@@ -46,7 +46,6 @@ _REQUEST: Final = struct.Struct("<B3xi8xQII Q 24x")
 _REQUEST_BYTES: Final = 64
 _ANSWER_BYTES: Final = 16
 _INT: Final = 4
-_LONG: Final = 8
 _MODULO: Final = 1 << 32
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -62,9 +61,10 @@ class SendRing:
         self._finalizer = weakref.finalize(self, os.close, fd)
         self._fd = fd
         entries, answers, _, _, _, features, _, *offsets = _PARAMS.unpack(params)
+        sq_head, sq_tail, _, _, _, _, sq_array = offsets[:7]
+        cq_head, cq_tail, _, _, _, cqes = offsets[10:16]
         if not (features & _SINGLE_MMAP and features & _CQE_SKIP):
             raise OSError("this kernel's io_uring is too old")
-        _, sq_tail, _, _, _, _, sq_array, _, _, _, cq_head, cq_tail, _, _, _, cqes, _, _, _, _ = offsets
         self._size = entries
         self._answer_mask = answers - 1
         rings_bytes = max(sq_array + entries * _INT, cqes + answers * _ANSWER_BYTES)
@@ -75,7 +75,7 @@ class SendRing:
         for index in range(entries):
             words[sq_array // _INT + index] = index
         self._words = words
-        self._sq_head, self._sq_tail = offsets[0] // _INT, sq_tail // _INT
+        self._sq_head, self._sq_tail = sq_head // _INT, sq_tail // _INT
         self._cq_head, self._cq_tail = cq_head // _INT, cq_tail // _INT
         answers_view = memoryview(self._rings)[cqes : cqes + answers * _ANSWER_BYTES]
         self._names = answers_view.cast("Q")[::2]

@@ -20,21 +20,14 @@ def decision_of(bound: Bound, outcome: Outcome, now_us: int, *, degraded: bool =
     """A rule with a limit has spoken: hard rules refuse, soft ones delay or flag, shadows only note."""
     plan, rule = bound.plan, bound.rule
     assert plan is not None
-    if outcome.allowed:
-        return Decision(
-            allowed=True,
-            rule=bound.name,
-            limit=plan.capacity,
-            remaining=outcome.remaining,
-            reset_at=(now_us + outcome.reset_us) / _SECOND_US,
-            reset_seconds=outcome.reset_us / _SECOND_US,
-            retry_after_seconds=None,
-            period_seconds=plan.period // plan.per_second,
-            degraded=degraded,
-        )
-    allowed = not bound.enforced
-    never = allowed or outcome.retry_us < 0
-    delayed = rule.action == "delay" and not rule.shadow
+    over = not outcome.allowed
+    allowed = not (over and bound.enforced)
+    retry, delay = None, 0.0
+    if over:
+        if not allowed and outcome.retry_us >= 0:
+            retry = outcome.retry_us / _SECOND_US
+        if rule.action == "delay" and not rule.shadow:
+            delay = max(0, outcome.retry_us) / _SECOND_US
     return Decision(
         allowed=allowed,
         rule=bound.name,
@@ -42,10 +35,10 @@ def decision_of(bound: Bound, outcome: Outcome, now_us: int, *, degraded: bool =
         remaining=outcome.remaining,
         reset_at=(now_us + outcome.reset_us) / _SECOND_US,
         reset_seconds=outcome.reset_us / _SECOND_US,
-        retry_after_seconds=None if never else outcome.retry_us / _SECOND_US,
+        retry_after_seconds=retry,
         period_seconds=plan.period // plan.per_second,
-        over_limit=True,
-        delay_seconds=max(0, outcome.retry_us) / _SECOND_US if delayed else 0.0,
+        over_limit=over,
+        delay_seconds=delay,
         degraded=degraded,
     )
 
