@@ -6,6 +6,7 @@ from typing import Any
 
 from playwright.sync_api import Route, expect
 from tests.browser.chat.page import (
+    CHAT,
     EACH,
     Api,
     Window,
@@ -115,6 +116,33 @@ def test_a_browser_that_goes_offline_says_so_and_catches_up(window: Window, chat
     bob.context.set_offline(False)
     expect(message(bob, "m4")).to_be_visible()
     assert texts(bob) == [f"m{number}" for number in range(5)]
+
+
+def test_nothing_is_said_on_a_line_that_is_closing_and_all_of_it_on_the_next(
+    window: Window, chat: Api, poll: Any
+) -> None:
+    room = begin(chat, "ann", "bob")
+    ann, bob = window("ann", room), window(height=1400)
+    bob.add_init_script(
+        """window.lines = [];
+        window.WebSocket = class extends WebSocket {
+            constructor(address) { super(address); if (`${address}`.includes("chat")) window.lines.push(this); }
+        };"""
+    )
+    bob.goto(f"{CHAT}?as=bob&chat={room}")
+    connected(bob)
+    bob.get_by_role("textbox", name="Message", exact=True).evaluate(
+        """field => {
+            window.lines.at(-1).close();
+            field.value = "well";
+            field.dispatchEvent(new InputEvent("input", { bubbles: true }));
+        }"""
+    )
+    # Chromium would log it as an error, which the window's fixture reports.
+    poll(lambda: bob.evaluate("window.lines.length") == 2)
+    connected(bob)
+    say(ann, "still there?")
+    expect(message(ann, "still there?")).to_contain_text("Read")
 
 
 def test_a_message_whose_answer_was_lost_is_sent_again_and_is_one(window: Window, chat: Api) -> None:

@@ -193,6 +193,7 @@ export class Chat {
     for (const room of this.#byId.values()) room.following = false;
     this.#looked = "";
     this.#read.clear(); // what was said last on the old line may not have arrived
+    this.#say();
     void this.refresh().then(() => {
       for (const room of this.#byId.values()) room.outbox.nudge();
       if (this.#opened) void this.#opened.open();
@@ -259,8 +260,7 @@ export class Chat {
 
   #say(): void {
     this.#report = undefined;
-    for (const [conversation, seq] of this.#reports) this.line.say({ op: "received", conversation, seq });
-    this.#reports.clear();
+    for (const [conversation, seq] of this.#reports) if (this.line.say({ op: "received", conversation, seq })) this.#reports.delete(conversation);
   }
 
   // -- the open conversation --------------------------------------------------------------------

@@ -92,7 +92,7 @@ export class Line {
   say(request: Record<string, unknown>): boolean {
     if (!this.there()) return false;
     if (this.#detour) this.#detour.say(request);
-    else this.#socket?.send(JSON.stringify(request));
+    else if (!this.#send(JSON.stringify(request))) return false;
     return true;
   }
 
@@ -143,7 +143,14 @@ export class Line {
     if (!this.#socket || this.state().kind === "closed" || this.state().kind === "lost") return;
     const quiet = Date.now() - this.#heard;
     if (quiet > (this.#connected ? QUIET_MS : 0) + PATIENCE_MS) this.#drop();
-    else if (quiet > QUIET_MS && this.#socket.readyState === WebSocket.OPEN) this.#socket.send('{"op":"ping"}');
+    else if (quiet > QUIET_MS) this.#send('{"op":"ping"}');
+  }
+
+  /** A socket that the other side has begun to close is still there, and takes nothing more. */
+  #send(text: string): boolean {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
+    this.#socket.send(text);
+    return true;
   }
 
   #drop(): void {
