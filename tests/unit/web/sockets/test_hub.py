@@ -177,6 +177,32 @@ async def test_a_crowd_gets_all_of_it_once_and_in_order_though_one_of_it_does_no
         assert await heard(3)
 
 
+@pytest.mark.parametrize("hub", [SendRing.open, None], ids=["ring", "one-by-one"], indirect=True)
+async def test_whoever_leaves_or_joins_a_crowd_does_so_between_two_messages(connect, server, hub):
+    crowd = [await opened(connect, server, "/listen?in=all") for _ in range(RING_FROM + 2)]
+    (leaving,) = [
+        one
+        for one in server.hall.connections
+        if one.transport.get_extra_info("peername") == (crowd[0].writer.get_extra_info("sockname"))
+    ]
+    hub.publish("all", b"first")
+    await asyncio.sleep(0)
+    hub.leave(leaving, "all")
+    crowd[1].writer.transport.abort()
+    hub.publish("all", b"second")
+    late = await opened(connect, server, "/listen?in=all")
+    hub.publish("all", b"third")
+    leaving.send_text(b"end")
+    first, second, third = (encode(TEXT, text) for text in (b"first", b"second", b"third"))
+    async with asyncio.timeout(10):
+        wanted = first + encode(TEXT, b"end")
+        assert await crowd[0].reader.readexactly(len(wanted)) == wanted
+        for one in crowd[2:]:
+            assert await one.reader.readexactly(len(first + second + third)) == first + second + third
+        assert await late.reader.readexactly(len(third)) == third
+    assert hub.listeners("all") == RING_FROM + 1
+
+
 async def test_a_reader_that_catches_up_stays(connect, server, hub, eventually):
     client = await opened(connect, server, "/listen?in=a")
     socket = next(iter(server.hall.connections))
