@@ -205,7 +205,7 @@ function OneMember(props: OneProps): JSX.Element {
 }
 
 function readWords(room: Room, member: Member): string {
-  const read = Math.max(member.read_seq, room.readBy(member.user));
+  const read = Math.max(member.read_seq, room.marks.readBy(member.user));
   if (read >= room.listed.last_seq) return "Has read everything";
   return read ? `Has read up to ${count(read)}` : "Has read nothing yet";
 }
