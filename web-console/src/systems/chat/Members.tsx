@@ -59,7 +59,7 @@ export function Members(props: { chat: Chat; room: Room; onClose: () => void }):
                 <span class="quiet"> (you)</span>
               </Show>
             </span>
-            <span class="clip quiet small-text">
+            <span class="quiet small-text">
               <span class="narrow-only">{TITLES[member.role]}. </span>
               {readWords(room, member)}
             </span>

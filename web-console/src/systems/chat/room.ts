@@ -154,6 +154,11 @@ export class Room {
     }
   }
 
+  /** Whether all that was ever said is here. */
+  whole(): boolean {
+    return this.begun() || this.listed.last_seq <= PREVIEW;
+  }
+
   find(seq: number): Entry | undefined {
     return this.#bySeq.get(seq) ?? this.#roots.get(seq);
   }
