@@ -21,6 +21,7 @@ from twelvefold.kernel.errors import InvalidInputError, MalformedRequestError, N
 from twelvefold.web.problem import MEDIA_TYPE, UnsupportedMediaTypeError, as_error, invalid_body, problem
 
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _SKIM: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -117,12 +118,17 @@ def check_json(body: bytes, name: str = "the body") -> None:
     except RecursionError as error:
         raise MalformedRequestError(f"{name} is nested too deeply") from error
     except msgspec.DecodeError as error:
-        raise MalformedRequestError(f"{name} is not JSON: {error}") from error
+        raise MalformedRequestError(f"{name} is not JSON: {error}", hint=hint_at_halves(body)) from error
     if b"\\u0000" in body and _NUL.search(body):
         raise InvalidInputError(
             f"{name} contains a NUL character, which cannot be stored",
             field=_field_with_nul(body),
         )
+
+
+def hint_at_halves(text: bytes) -> str | None:
+    """What may be wrong with unreadable JSON that escapes surrogates: a program that cut a text cut an emoji in two."""
+    return "each \\ud83d needs its other half, as \\ude00" if _SURROGATE.search(text) else None
 
 
 def _field_with_nul(body: bytes) -> str | None:

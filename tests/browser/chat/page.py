@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -39,6 +40,11 @@ def say(page: Page, text: str) -> None:
 
 def message(page: Page, text: str) -> Locator:
     return page.locator("article.message").filter(has_text=text)
+
+
+def acknowledged(page: Page, text: str) -> None:
+    """It is on disk; whether somebody else had it or read it since is their affair."""
+    expect(message(page, text)).to_contain_text(re.compile("Sent|Delivered|Read"))
 
 
 def texts(page: Page) -> list[str]:

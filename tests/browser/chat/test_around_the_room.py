@@ -72,3 +72,18 @@ def test_a_storm_reaches_every_client(window: Window) -> None:
     page.get_by_role("button", name="Start the storm").click()
     expect(page.get_by_role("status").filter(has_text="300 of 300 deliveries")).to_be_visible(timeout=30_000)
     expect(page.get_by_role("img", name="Delivery to 3 clients")).to_be_visible()
+
+
+def test_a_conversation_whose_newest_entries_are_no_messages_does_not_say_that_there_are_none(
+    window: Window, chat: Api
+) -> None:
+    room = begin(chat, "ann", "bob", "carol")
+    chat("ann", "POST", f"/conversations/{room}/messages", {"text": "said long ago"})
+    for emoji in "abcdefghijkl":
+        chat("carol", "PUT", f"/conversations/{room}/messages/2/reactions", {"emoji": emoji})
+    bob = window("bob")
+    connected(bob)
+    row = bob.get_by_label("Your conversations").get_by_role("link", name="Lunch")
+    expect(row).to_contain_text("No message among the newest entries")
+    row.click()
+    expect(row).to_contain_text("ann: said long ago")

@@ -31,6 +31,8 @@ let stepSeconds = 5;
 let secondsInStep = 0;
 let socket: WebSocket | null = null;
 let retryTimer: number | undefined;
+/** Counts what begins and ends: an answer to an older beginning is nobody's. */
+let turn = 0;
 let retryMs = FIRST_RETRY_MS;
 
 /** The last 15 minutes of `system`; reading it subscribes to the heartbeat. */
@@ -58,6 +60,7 @@ export function retryNow(): void {
 }
 
 function rest(): void {
+  turn += 1;
   clearTimeout(retryTimer);
   const open = socket;
   socket = null;
@@ -66,16 +69,19 @@ function rest(): void {
 
 async function refresh(): Promise<void> {
   rest();
+  const mine = turn;
   try {
     const [now, past] = await Promise.all([
       get<PlatformStatus>("/v1/platform/status"),
       get<PlatformHistory>("/v1/platform/history?minutes=15"),
     ]);
+    if (mine !== turn) return;
     setStatus("value", reconcile(now, { key: "name" }));
     setStatus("error", null);
     remember(past);
     listen();
   } catch (error) {
+    if (mine !== turn) return;
     setStatus("error", error);
     // A refusal is an answer: asking again will not change it. Everything else may pass.
     if (!(error instanceof ApiError && error.problem.status < 500)) later();

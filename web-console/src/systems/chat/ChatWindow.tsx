@@ -146,7 +146,8 @@ function ConversationRow(props: { chat: Chat; room: Room; open: boolean }): JSX.
   const last = createMemo(() => props.room.last());
   const preview = () => {
     const entry = last();
-    if (!entry) return "No messages yet";
+    // Of a conversation that was not opened, only the newest entries are here.
+    if (!entry) return props.room.whole() ? "No messages yet" : "No message among the newest entries";
     const { is } = entry;
     const what = is.deleted ? "took a message back" : is.text || (is.attachments.length ? "sent a file" : "");
     return is.deleted ? `${is.author} ${what}` : `${is.author === props.chat.user ? "You" : is.author}: ${what}`;

@@ -72,7 +72,7 @@ export function Composer(props: { chat: Chat; room: Room; thread?: number }): JS
     if (!ready() || props.room.gone()) return;
     const said = text().trim();
     const media = uploads.flatMap((one) => (one.medium ? [one.medium] : []));
-    const known = new Set(props.room.members());
+    const known = new Set(props.room.marks.members());
     const mentions = [...new Set([...said.matchAll(MENTION)].map((match) => match[1] ?? ""))].filter((name) => known.has(name)).slice(0, 100);
     props.room.say(
       {

@@ -7,6 +7,7 @@ import { Icon } from "../../parts/icons";
 import type { Api, Attachment } from "./api";
 
 const WIDEST_PX = 320;
+const SPARE_MS = 10_000;
 const HIGHEST_PX = 240;
 const PICTURES = new Set(["image/jpeg", "image/png", "image/webp"]);
 
@@ -72,10 +73,19 @@ function Whole(props: { api: Api; room: string; file: Attachment; onClose: () =>
 }
 
 function Other(props: { api: Api; room: string; file: Attachment }): JSX.Element {
-  const [url] = createResource(() => props.api.link(props.room, props.file.media_id, false));
+  const [url, { refetch }] = createResource(() => props.api.link(props.room, props.file.media_id, false));
+  /** Links end; a page may be open for longer. */
+  const renew = async (event: MouseEvent & { currentTarget: HTMLAnchorElement }) => {
+    const link = event.currentTarget;
+    const expires = Number(new URL(link.href).searchParams.get("expires"));
+    if (!event.isTrusted || expires * 1000 > Date.now() + SPARE_MS) return;
+    event.preventDefault();
+    await refetch();
+    link.click();
+  };
   return (
     <Suspense fallback={<span class="file clip">{props.file.name}</span>}>
-      <a class="file" href={url.error ? undefined : url()} download={props.file.name ?? "file"}>
+      <a class="file" href={url.error ? undefined : url.latest} download={props.file.name ?? "file"} onClick={(event) => void renew(event)}>
         <Icon name="file" />
         <span class="clip">{props.file.name}</span>
         <span class="quiet small-text">{bytes(props.file.size_bytes ?? 0)}</span>

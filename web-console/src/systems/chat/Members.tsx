@@ -59,7 +59,7 @@ export function Members(props: { chat: Chat; room: Room; onClose: () => void }):
                 <span class="quiet"> (you)</span>
               </Show>
             </span>
-            <span class="clip quiet small-text">
+            <span class="quiet small-text">
               <span class="narrow-only">{TITLES[member.role]}. </span>
               {readWords(room, member)}
             </span>
@@ -205,7 +205,7 @@ function OneMember(props: OneProps): JSX.Element {
 }
 
 function readWords(room: Room, member: Member): string {
-  const read = Math.max(member.read_seq, room.readBy(member.user));
+  const read = Math.max(member.read_seq, room.marks.readBy(member.user));
   if (read >= room.listed.last_seq) return "Has read everything";
   return read ? `Has read up to ${count(read)}` : "Has read nothing yet";
 }

@@ -348,7 +348,7 @@ function againWords(problem: unknown): string {
 function receiptWords(room: Room, is: Shown): string {
   if (is.author !== room.user || is.deleted || is.sending === "failed") return "";
   if (is.sending === "waiting") return is.problem ? "Waiting" : "Sending…";
-  const { others, delivered, read } = room.seenBy(is.seq ?? 0);
+  const { others, delivered, read } = room.marks.seenBy(is.seq ?? 0);
   if (others <= 1) return read ? "Read" : delivered ? "Delivered" : "Sent";
   if (read === others) return "Read by all";
   if (read) return `Read by ${read} of ${others}`;

@@ -39,7 +39,9 @@ export function Storm(): JSX.Element {
   const clients = createMemo(() => Math.max(2, Math.min(MOST_CLIENTS, Number.parseInt(text(), 10) || 2)));
   let sockets: Socket[] = [];
   let timer: number | undefined;
+  let over = false;
   const stop = () => {
+    over = true;
     clearInterval(timer);
     for (const socket of sockets) socket.close();
     sockets = [];
@@ -53,6 +55,7 @@ export function Storm(): JSX.Element {
     setPoints([]);
     setConnected(0);
     setStage("connecting");
+    over = false;
     try {
       const users = Array.from({ length: clients() }, (_, number) => `storm-${number + 1}`);
       const { data, call: made } = await new Api("storm").create({ kind: "group", name: "Storm", members: users });
@@ -80,12 +83,14 @@ export function Storm(): JSX.Element {
     const [storm] = await Promise.all(
       ["storm", ...users].map((user) =>
         join(user, room, user === "storm" ? null : hear).then((socket) => {
-          sockets.push(socket);
+          if (over) socket.close(); // somebody else could not come, or nobody looks any more
+          else sockets.push(socket);
           setConnected((known) => known + 1);
           return socket;
         }),
       ),
     );
+    if (over) return;
     setStage("talking");
     const began = performance.now();
     const draw = () => setPoints(heard.flatMap((times, number) => pointOf(((said[number] ?? 0) - began) / 1000, times)));
@@ -183,7 +188,7 @@ function join(user: string, room: string, hear: ((number: number) => void) | nul
     address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(address);
     const timer = setTimeout(() => reject(new Error("Not all clients were connected in time.")), CONNECT_MS);
-    const say = (request: Record<string, unknown>) => socket.send(JSON.stringify(request));
+    const say = (request: Record<string, unknown>) => socket.readyState === WebSocket.OPEN && socket.send(JSON.stringify(request));
     socket.addEventListener("open", () => {
       say({ op: "connect", device: "storm" });
       say({ op: "follow", conversation: room, ref: "joined" });

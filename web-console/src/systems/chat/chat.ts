@@ -224,7 +224,7 @@ export class Chat {
     else if (notice.type === "receipts") {
       const room = this.#byId.get(notice.conversation);
       room?.mark(notice.items);
-      if (notice.more && room === this.#opened) void room?.readReceipts();
+      if (notice.more && room === this.#opened) void room?.marks.readAll();
     } else if (notice.type === "error") {
       const room = this.#byId.get(notice.ref ?? "");
       if (room) this.#refused(room, notice.error);
@@ -288,7 +288,7 @@ export class Chat {
   /** Look at those whose presence is shown: partners, and who is in the open conversation. */
   look(): void {
     const partners = this.rooms().flatMap((room) => room.listed.peer ?? []);
-    const users = [...new Set([...partners, ...(this.#opened?.members() ?? [])])].slice(0, MOST_LOOKED_AT);
+    const users = [...new Set([...partners, ...(this.#opened?.marks.members() ?? [])])].slice(0, MOST_LOOKED_AT);
     const key = users.join("\n");
     if (key !== this.#looked && this.line.say({ op: "look", users })) this.#looked = key;
   }

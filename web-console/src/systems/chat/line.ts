@@ -45,6 +45,8 @@ export class Line {
   #timer: number | undefined;
   #watch: number | undefined;
   #heard = 0;
+  /** When this line was asked whether it is there. */
+  #asked = 0;
   /** Attempts that ended before the server said a word. */
   #refused = 0;
   #connected = false;
@@ -59,7 +61,7 @@ export class Line {
     this.#api = api;
     this.#listener = listener;
     [this.state, this.#setState] = createSignal<LineState>({ kind: "opening" });
-    window.addEventListener("online", this.retry);
+    window.addEventListener("online", this.#plugged);
     window.addEventListener("offline", this.#unplugged);
     this.#watch = window.setInterval(() => this.#look(), 2000);
     this.#open();
@@ -67,7 +69,7 @@ export class Line {
 
   close(): void {
     this.#ended = true;
-    window.removeEventListener("online", this.retry);
+    window.removeEventListener("online", this.#plugged);
     window.removeEventListener("offline", this.#unplugged);
     clearTimeout(this.#timer);
     clearInterval(this.#watch);
@@ -97,13 +99,16 @@ export class Line {
   }
 
   retry = (): void => {
-    if (this.#ended || this.state().kind === "live") return;
+    if (this.#ended || (this.state().kind === "live" && this.#connected)) return;
     this.#retryMs = FIRST_RETRY_MS;
     this.#returnMs = FIRST_RETURN_MS;
     this.#open();
   };
 
-  #unplugged = (): void => this.#lose();
+  /** What was ended comes back only if somebody asks for it. */
+  #plugged = (): void => void (this.state().kind !== "closed" && this.retry());
+
+  #unplugged = (): void => void (this.state().kind !== "closed" && this.#lose());
 
   #open(): void {
     clearTimeout(this.#timer);
@@ -124,6 +129,7 @@ export class Line {
         this.#returnMs = FIRST_RETURN_MS;
         this.#refused = 0;
         this.#connected = true;
+        clearTimeout(this.#timer); // another attempt may have been planned meanwhile
         this.#detour?.close();
         this.#detour = null;
         this.#setState({ kind: "live" });
@@ -132,8 +138,8 @@ export class Line {
     });
     socket.addEventListener("close", (event) => {
       if (socket !== this.#socket) return;
-      if (event.code === REVOKED) this.#setState({ kind: "closed", why: "This user's sessions were ended." });
-      else if (event.code === EXPIRED) this.#open();
+      if (event.code === REVOKED) this.#end("This user's sessions were ended.");
+      else if (event.code === EXPIRED && this.#connected) this.#open();
       else this.#drop();
     });
   }
@@ -141,9 +147,16 @@ export class Line {
   /** A connection that was cut without a word looks open: ask it, and do not wait long. */
   #look(): void {
     if (!this.#socket || this.state().kind === "closed" || this.state().kind === "lost") return;
-    const quiet = Date.now() - this.#heard;
-    if (quiet > (this.#connected ? QUIET_MS : 0) + PATIENCE_MS) this.#drop();
-    else if (quiet > QUIET_MS) this.#send('{"op":"ping"}');
+    const now = Date.now();
+    if (!this.#connected) {
+      if (now - this.#heard > PATIENCE_MS) this.#drop();
+    } else if (this.#asked > this.#heard) {
+      if (now - this.#asked > PATIENCE_MS) this.#drop();
+    } else if (now - this.#heard > QUIET_MS) {
+      // Never cut unasked: a tab in the background looks once a minute, and a laptop slept.
+      this.#send('{"op":"ping"}');
+      this.#asked = now;
+    }
   }
 
   /** A socket that the other side has begun to close is still there, and takes nothing more. */
@@ -151,6 +164,14 @@ export class Line {
     if (this.#socket?.readyState !== WebSocket.OPEN) return false;
     this.#socket.send(text);
     return true;
+  }
+
+  #end(why: string): void {
+    this.#forget();
+    clearTimeout(this.#timer);
+    this.#detour?.close();
+    this.#detour = null;
+    this.#setState({ kind: "closed", why });
   }
 
   #drop(): void {

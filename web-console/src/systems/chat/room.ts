@@ -6,13 +6,8 @@ import { type Accessor, batch, createMemo, createSignal, type Setter, untrack } 
 import { createStore, type SetStoreFunction } from "solid-js/store";
 import type { Attachment, Draft, Event, Listed, Receipt } from "./api";
 import { type Entry, entryOf, reacted, shownOf } from "./entry";
+import { Marks } from "./marks";
 import { type Around, Outbox } from "./outbox";
-
-export interface Seen {
-  others: number;
-  delivered: number;
-  read: number;
-}
 
 const FIRST_PAGE = 100;
 const PAGE = 300;
@@ -31,7 +26,7 @@ export class Room {
 
   readonly outbox: Outbox;
   readonly entries: Accessor<Entry[]>;
-  readonly receipts: Accessor<{ delivered: Float64Array; read: Float64Array; of: Receipt[] }>;
+  readonly marks: Marks;
   readonly typing: Accessor<string[]>;
   readonly loading: Accessor<boolean>;
   readonly error: Accessor<unknown>;
@@ -41,12 +36,11 @@ export class Room {
   readonly gone: Accessor<string | null>;
   readonly #around: Around;
   readonly #bySeq = new Map<number, Entry>();
+  /** Where threads begin that history does not reach yet. */
+  readonly #roots = new Map<number, Entry>();
   readonly #replies = new Map<number, ReturnType<typeof createSignal<Entry[]>>>();
   readonly #stored: Accessor<Entry[]>;
   readonly #setStored: Setter<Entry[]>;
-  readonly #marks = new Map<string, Receipt>();
-  readonly #marked: Accessor<number>;
-  readonly #bumpMarks: Setter<number>;
   readonly #typists = new Map<string, number>();
   readonly #setTyping: Setter<string[]>;
   readonly #setLoading: Setter<boolean>;
@@ -59,6 +53,10 @@ export class Room {
   #historyTo: number | null = null;
   #opened = false;
   #generation = 0;
+  #older: Promise<void> | null = null;
+  #reading = 0;
+  /** What was changed of messages that are being read just now: the page may be from before. */
+  readonly #late = new Set<Event>();
 
   constructor(listed: Listed, around: Around) {
     this.id = listed.conversation.id;
@@ -68,19 +66,13 @@ export class Room {
     [this.#position, this.#setPosition] = createSignal<number | null>(null);
     [this.#stored, this.#setStored] = createSignal<Entry[]>([]);
     this.outbox = new Outbox(this.id, around, (entry, seq) => this.#acknowledged(entry, seq));
-    [this.#marked, this.#bumpMarks] = createSignal(0);
+    this.marks = new Marks(this.id, around.api);
     [this.typing, this.#setTyping] = createSignal<string[]>([]);
     [this.loading, this.#setLoading] = createSignal(false);
     [this.error, this.#setError] = createSignal<unknown>(null);
     [this.begun, this.#setBegun] = createSignal(false);
     [this.gone, this.#setGone] = createSignal<string | null>(null);
     this.entries = createMemo(() => [...this.#stored(), ...this.outbox.pending().filter(({ is }) => is.thread === null)]);
-    this.receipts = createMemo(() => {
-      this.#marked();
-      const others = [...this.#marks.values()].filter((mark) => mark.user !== this.#around.api.user);
-      const descending = (pick: (mark: Receipt) => number) => Float64Array.from(others, pick).sort().reverse();
-      return { delivered: descending((mark) => mark.delivered_seq), read: descending((mark) => mark.read_seq), of: others };
-    });
   }
 
   /** Everything up to here came by the stream. */
@@ -96,27 +88,6 @@ export class Room {
     return this.entries().findLast(({ is }) => is.kind === "message");
   }
 
-  /** How many of the others have it, how many have read it. */
-  seenBy(seq: number): Seen {
-    const { delivered, read, of } = this.receipts();
-    const upTo = (marks: Float64Array) => {
-      const first = marks.findIndex((mark) => mark < seq);
-      return first < 0 ? marks.length : first;
-    };
-    return { others: of.length, delivered: upTo(delivered), read: upTo(read) };
-  }
-
-  members(): string[] {
-    this.#marked();
-    return [...this.#marks.keys()];
-  }
-
-  /** Up to where somebody has read, as far as it was told. */
-  readBy(user: string): number {
-    this.#marked();
-    return this.#marks.get(user)?.read_seq ?? 0;
-  }
-
   // -- reading ----------------------------------------------------------------------------------
 
   /** The newest entries and everybody's receipts; once, and again after a break for the receipts. */
@@ -126,64 +97,77 @@ export class Room {
       await this.older();
       if (this.error()) this.#opened = false;
     }
-    await this.readReceipts();
+    await this.marks.readAll();
   }
 
-  /** What was before; as far back as `until`, if that is said. */
+  /** What was before; as far back as `until`, if that is said, also where something is being read already. */
   async older(until?: number): Promise<void> {
-    if (this.loading() || this.begun()) return;
+    while (this.#older) {
+      await this.#older;
+      if (until === undefined) return;
+    }
+    if (this.begun() || (until !== undefined && this.#oldest !== null && this.#oldest <= until)) return;
+    const mine = this.#readOlder(until).finally(() => {
+      if (this.#older === mine) this.#older = null;
+    });
+    this.#older = mine;
+    await mine;
+  }
+
+  async #readOlder(until: number | undefined): Promise<void> {
     this.#setLoading(true);
     this.#setError(null);
     const generation = this.#generation;
+    const anew = () => generation !== this.#generation; // what was asked for before that would leave a gap
     try {
       do {
         const before = this.#oldest;
         if (before === null) this.#historyTo = this.#head;
-        const found = await this.#around.api.history(this.id, before, until !== undefined ? FAR_PAGE : before === null ? FIRST_PAGE : PAGE);
-        if (generation !== this.#generation) return; // begun anew meanwhile: this would leave a gap
-        batch(() => {
+        await this.#page(this.#around.api.history(this.id, before, until !== undefined ? FAR_PAGE : before === null ? FIRST_PAGE : PAGE), (found) => {
+          if (anew()) return;
           this.#take(found.reverse(), Math.max(this.position ?? 0, found.at(-1)?.seq ?? 0));
           this.#oldest = found[0]?.seq ?? this.#oldest;
           this.#historyTo = Math.max(this.#historyTo ?? 0, found.at(-1)?.seq ?? 0);
           if (found.length === 0 || (found[0]?.seq ?? 0) <= 1) this.#setBegun(true);
         });
+        if (anew()) return;
       } while (until !== undefined && !this.begun() && (this.#oldest ?? 0) > until);
     } catch (problem) {
-      if (generation !== this.#generation) return;
+      if (anew()) return;
       this.#setError(problem);
     }
     this.#setLoading(false);
   }
 
-  find(seq: number): Entry | undefined {
-    return this.#bySeq.get(seq);
+  /** A page may be from before what the stream says of its messages while it is under way. */
+  async #page(asked: Promise<Event[]>, take: (found: Event[]) => void): Promise<void> {
+    this.#reading += 1;
+    try {
+      const found = await asked;
+      batch(() => {
+        take(found);
+        for (const event of this.#late) this.#amend(event);
+      });
+    } finally {
+      this.#reading -= 1;
+      if (!this.#reading) this.#late.clear();
+    }
   }
 
-  async readReceipts(): Promise<void> {
-    try {
-      let cursor: string | null = null;
-      do {
-        const page: { items: Receipt[]; next_cursor: string | null } = await this.#around.api.receipts(this.id, cursor);
-        this.mark(page.items);
-        cursor = page.next_cursor;
-      } while (cursor !== null && this.#marks.size < 10_000);
-    } catch {
-      // Receipts are a courtesy: the next report or the next reconnection brings them.
-    }
+  /** Whether all that was ever said is here. */
+  whole(): boolean {
+    return this.begun() || this.listed.last_seq <= PREVIEW;
+  }
+
+  find(seq: number): Entry | undefined {
+    return this.#bySeq.get(seq) ?? this.#roots.get(seq);
   }
 
   mark(items: Receipt[]): void {
-    for (const item of items) {
-      const known = this.#marks.get(item.user);
-      this.#marks.set(item.user, {
-        user: item.user,
-        delivered_seq: Math.max(item.delivered_seq, known?.delivered_seq ?? 0),
-        read_seq: Math.max(item.read_seq, known?.read_seq ?? 0),
-      });
-      // Read in another window of the same user.
-      if (item.user === this.user && item.read_seq >= (this.position ?? Infinity)) this.setListed("unread", 0);
-    }
-    this.#bumpMarks((count) => count + 1);
+    this.marks.take(items);
+    // Read in another window of the same user.
+    const mine = items.find(({ user }) => user === this.user);
+    if (mine && mine.read_seq >= (this.position ?? Infinity)) this.setListed("unread", 0);
   }
 
   typed(user: string, seconds: number): void {
@@ -208,8 +192,14 @@ export class Room {
 
   /** As the list says it is now, before it is followed (again). */
   refresh(listed: Listed): void {
-    this.setListed(listed);
-    this.#head = listed.last_seq;
+    // What was heard while the list was under way is not in it yet.
+    this.#head = Math.max(listed.last_seq, this.position ?? 0);
+    let since = 0;
+    for (let seq = listed.last_seq + 1; seq <= this.#head; seq += 1) {
+      const is = this.#bySeq.get(seq)?.is;
+      if (is?.kind === "message" && is.author !== this.user) since += 1;
+    }
+    this.setListed({ ...listed, last_seq: this.#head, unread: listed.unread + since });
     const known = this.position ?? this.#historyTo;
     if (known !== null && listed.last_seq - known > FAR_BEHIND) this.#forget();
     this.#setGone(null);
@@ -228,12 +218,14 @@ export class Room {
 
   #forget(): void {
     this.#generation += 1;
+    this.#older = null;
     batch(() => {
       this.#setLoading(false);
       this.#setPosition(null);
       this.#oldest = null;
       this.#historyTo = null;
       this.#bySeq.clear();
+      this.#roots.clear();
       this.#replies.clear();
       this.#setStored([]);
       this.#setBegun(false);
@@ -252,7 +244,7 @@ export class Room {
         if (event.type === "message") {
           this.#hush(event.author);
           if (event.author !== this.user && event.seq > this.#head) this.setListed("unread", (count) => count + 1);
-          const target = event.thread === undefined ? undefined : this.#bySeq.get(event.thread);
+          const target = event.thread === undefined ? undefined : this.find(event.thread);
           if (target && event.seq > target.asOf) target.set("replies", (count) => count + 1);
         } else if (event.type === "conversation") {
           if (event.name !== undefined) this.setListed("conversation", "name", event.name);
@@ -269,15 +261,16 @@ export class Room {
   #moved(event: Event): void {
     const { user = "", change, role } = event;
     const gone = change === "left" || change === "removed" || change === "banned";
-    if (change === "joined" && !this.#marks.has(user) && event.seq > 1) {
-      this.setListed("conversation", "members", (count) => count + 1);
-      this.mark([{ user, delivered_seq: 0, read_seq: 0 }]);
+    // What the list has counted already is only told again.
+    const news = event.seq > this.#head;
+    const count = (step: number) => news && this.setListed("conversation", "members", (known) => Math.max(0, known + step));
+    if (change === "joined" && !this.marks.has(user) && event.seq > 1) {
+      count(1);
+      this.marks.take([{ user, delivered_seq: 0, read_seq: 0 }]);
     }
-    if (gone && (this.#marks.delete(user) || user === this.user)) {
-      this.setListed("conversation", "members", (count) => Math.max(0, count - 1));
-      this.#bumpMarks((count) => count + 1);
-    }
-    if (user !== this.user) return;
+    // Who is banned need not have been in.
+    if (gone && (this.marks.drop(user) || change !== "banned" || user === this.user)) count(-1);
+    if (user !== this.user || !news) return;
     if (change === "role" && role) this.setListed("role", role);
     if (gone) {
       this.following = false;
@@ -293,7 +286,8 @@ export class Room {
       if (event.type === "message") {
         if (this.#bySeq.has(event.seq)) continue;
         const mine = event.author === this.user ? this.outbox.find(event.client_msg_id) : undefined;
-        const entry = mine ?? entryOf(event, Math.max(asOf, event.seq));
+        const entry = mine ?? this.#roots.get(event.seq) ?? entryOf(event, Math.max(asOf, event.seq));
+        this.#roots.delete(event.seq);
         if (mine) {
           this.outbox.take(mine);
           mine.set({ ...shownOf(event), clientId: mine.is.clientId });
@@ -319,8 +313,11 @@ export class Room {
   }
 
   #amend(event: Event): void {
-    const entry = event.target === undefined ? undefined : this.#bySeq.get(event.target);
-    if (!entry) return;
+    const entry = event.target === undefined ? undefined : this.find(event.target);
+    if (!entry) {
+      if (this.#reading) this.#late.add(event);
+      return;
+    }
     if (event.type === "deleted") entry.set({ deleted: true, text: "", attachments: [], reactions: [] });
     else if (event.type === "edited" && event.message && !entry.is.deleted) {
       if (event.message.deleted) entry.set({ deleted: true, text: "", attachments: [], reactions: [] });
@@ -351,15 +348,22 @@ export class Room {
   }
 
   async openThread(seq: number): Promise<void> {
-    if (!this.#bySeq.has(seq)) this.#bySeq.set(seq, entryOf(await this.#around.api.message(this.id, seq), this.position ?? seq));
+    const root = async () => [await this.#around.api.message(this.id, seq)];
+    if (!this.find(seq))
+      await this.#page(root(), ([event]) => {
+        if (event && !this.find(seq)) this.#roots.set(seq, entryOf(event, this.position ?? seq));
+      });
     let after = 0;
     for (;;) {
-      const found = await this.#around.api.thread(this.id, seq, after, FAR_PAGE);
-      batch(() => this.#take(found, this.position ?? 0));
-      after = found.at(-1)?.seq ?? after;
-      if (found.length < FAR_PAGE) break;
+      let count = 0;
+      await this.#page(this.#around.api.thread(this.id, seq, after, FAR_PAGE), (found) => {
+        this.#take(found, this.position ?? 0);
+        after = found.at(-1)?.seq ?? after;
+        count = found.length;
+      });
+      if (count < FAR_PAGE) break;
     }
-    this.#bySeq.get(seq)?.set("replies", (count) => Math.max(count, this.answers(seq).length));
+    this.find(seq)?.set("replies", (count) => Math.max(count, this.answers(seq).length));
   }
 
   // -- saying -----------------------------------------------------------------------------------

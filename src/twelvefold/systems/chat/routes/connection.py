@@ -244,8 +244,7 @@ class ChatSocket(SocketHandler):
         seat = await self._services.live.follow(
             self, conversation_id, FORMS[self._form], str(conversation_id), after=after, ready=ready
         )
-        if not seat.left:
-            self._seats[conversation_id] = seat
+        self._seats[conversation_id] = seat
 
     async def _unfollow(self, request: SocketRequest) -> None:
         seat = self._seats.pop(request.conversation_id(), None)
@@ -369,7 +368,7 @@ class ChatSocket(SocketHandler):
         told = msgspec.json.decode(notice)
         if told.get("type") == "revoked":
             self.subscriber.close(REVOKED, "your tokens were revoked")
-        else:
+        elif told.get("type") == "joined":  # the others are for Centrifugo's clients
             self._answer(None, told)
 
     def _expire_at(self, expires: int | None) -> None:

@@ -10,7 +10,7 @@ from twelvefold.systems.chat.contracts import Event
 from twelvefold.systems.chat.routes.live import Form
 from twelvefold.systems.chat.routes.requests import Referred, SocketRequest
 from twelvefold.systems.chat.routes.views import event_json
-from twelvefold.web.api import check_json
+from twelvefold.web.api import check_json, hint_at_halves
 from twelvefold.web.frames import BINARY, TEXT, encode
 from twelvefold.web.problem import field_in
 
@@ -77,7 +77,8 @@ def read_request(message: str | bytes) -> SocketRequest:
         text = str(error)
         raise InvalidInputError(text.partition(" - at `")[0], field=field_in(text)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedRequestError(f"the message cannot be read: {error}") from error
+        hint = hint_at_halves(message.encode()) if isinstance(message, str) else None
+        raise MalformedRequestError(f"the message cannot be read: {error}", hint=hint) from error
 
 
 def ref_of(message: str | bytes) -> str | int | None:

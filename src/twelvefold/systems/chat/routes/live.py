@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from twelvefold.kernel.errors import InvalidInputError, OverloadedError
 from twelvefold.kernel.tenancy import TenantId
-from twelvefold.systems.chat.contracts import Event
+from twelvefold.systems.chat.contracts import Event, NotAMemberError
 from twelvefold.systems.chat.rules.standing import may_follow
 from twelvefold.systems.chat.service import Chat
 from twelvefold.systems.chat.service.delivery import Delivery, LiveRoom
@@ -157,7 +157,7 @@ class LiveSockets:
             after: the sequence up to which the client has everything.
             ready: called once, before the first live event, with the position up to which all was sent.
 
-        Raises what `may_follow` and the engines raise.
+        Raises what `may_follow` and the engines raise, also for one who is put out while they catch up.
         """
         _, standing = await self._chat.fresh_place(follower.tenant, conversation_id, follower.user)
         may_follow(standing)
@@ -201,6 +201,8 @@ class LiveSockets:
         except BaseException:
             self.leave(conversation_id, seat)
             raise
+        if seat.left:  # put out while it caught up
+            raise NotAMemberError
         return seat
 
     async def _come_to(self, room: LiveRoom, tenant: TenantId, seq: int) -> None:

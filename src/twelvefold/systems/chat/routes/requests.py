@@ -78,7 +78,7 @@ class SocketRequest(msgspec.Struct, frozen=True, kw_only=True):
     def sequence(self) -> int:
         """The sequence. Raises `InvalidInputError`."""
         if self.seq is None:
-            raise InvalidInputError("say up to which sequence", field="seq")
+            raise InvalidInputError("say which sequence", field="seq")
         return self.seq
 
     def message(self) -> NewMessage:

@@ -44,7 +44,7 @@ def stream_routes(chat: Chat, delivery: Delivery, presence: PresenceService, cal
     )
     async def events(request: Ask, conversation: Id, after: After = 0) -> Stream:
         caller, place = await callers.of(request, "chat:read"), number(conversation, "conversation")
-        await chat.get(caller.tenant, caller.user, place)
+        await chat.check_reader(caller.tenant, caller.user, place)
         last = request.headers.get("Last-Event-ID", "")
         start = number(last, "Last-Event-ID") if last else after
         return Stream(
@@ -85,7 +85,7 @@ def stream_routes(chat: Chat, delivery: Delivery, presence: PresenceService, cal
         wait: Annotated[float, QueryParameter(ge=0, le=POLL_SECONDS)] = POLL_SECONDS,
     ) -> EventList:  # fmt: skip
         caller, place = await callers.of(request, "chat:read"), number(conversation, "conversation")
-        await chat.get(caller.tenant, caller.user, place)
+        await chat.check_reader(caller.tenant, caller.user, place)
         room = await delivery.follow(place)
         try:
             deadline = asyncio.get_running_loop().time() + wait
@@ -99,6 +99,7 @@ def stream_routes(chat: Chat, delivery: Delivery, presence: PresenceService, cal
                     moved = await delivery.moved(room, after, deadline)
                 if not moved:
                     return EventList([], str(after))
+                caller = await callers.of(request, "chat:read")  # who waits for long may have lost it
         finally:
             delivery.unfollow(room)
 

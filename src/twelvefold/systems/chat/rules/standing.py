@@ -40,6 +40,16 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         """Whether an entry may be shown to them."""
         return any(one.first <= seq <= one.last for one in self.intervals)
 
+    def forward(self, after: int) -> int:
+        """From where to read on, so that the next entry is one they see; past the end if there is none."""
+        return min(
+            (max(after, one.first - 1) for one in self.intervals if one.last > after), default=FOR_EVER
+        )
+
+    def back(self, before: int) -> int:
+        """The same towards the beginning; 0 if there is none."""
+        return max((min(before, one.last + 1) for one in self.intervals if one.first < before), default=0)
+
 
 EVERYTHING = (Interval(1),)
 ANYBODY = Standing(role="member", intervals=EVERYTHING)
@@ -67,7 +77,7 @@ def may_read(standing: Standing) -> None:
 
 
 def may_follow(standing: Standing) -> None:
-    """Live events are for those who are in now."""
+    """How things stand now (news, members, receipts) is for those who are in now."""
     if standing.banned:
         raise BannedError
     if standing.role is None:
@@ -85,6 +95,13 @@ def may_moderate(standing: Standing) -> None:
         raise NotAllowedError("this needs a moderator", needs="moderator")
 
 
+def may_give(actor: Standing, role: Role) -> None:
+    """Moderators give what is below them, owners everything."""
+    rank = RANK[actor.role or "member"]
+    if RANK[role] >= rank and rank < RANK["owner"]:
+        raise NotAllowedError("you cannot give a role that is not below your own")
+
+
 def may_change_member(
     actor: Standing, kind: Kind, change: Change, target: Role | None, role: Role | None
 ) -> None:
@@ -95,8 +112,8 @@ def may_change_member(
     rank = RANK[actor.role or "member"]
     if target is not None and RANK[target] >= rank and rank < RANK["owner"]:
         raise NotAllowedError("they have the same role as you, or a higher one")
-    if change == "role" and (role is None or (RANK[role] >= rank and rank < RANK["owner"])):
-        raise NotAllowedError("you cannot give a role that is not below your own")
+    if change == "role" and role is not None:
+        may_give(actor, role)
 
 
 def may_edit(standing: Standing, user: str, author: str) -> None:

@@ -124,8 +124,7 @@ class ConversationChanges:
                 raise NotAllowedError("a direct conversation has its two members")
             if (await self._rooms.standing(room, other)).banned:
                 raise BannedError("they are banned; lift the ban first")
-            if rules.RANK[role] > rules.RANK[standing.role or "member"]:
-                raise NotAllowedError("you cannot give a role above your own")
+            rules.may_give(standing, role)
             await self._refuse_again(room, other)
             self._refuse_full(room)
 
@@ -155,7 +154,7 @@ class ConversationChanges:
         """Go."""
 
         async def judge(room: Room, standing: Standing) -> None:
-            if standing.role is None:
+            if standing.role is None or not await self._is_member(room, user):
                 raise NotAMemberError
             if room.conversation.kind == "direct":
                 raise NotAllowedError("a direct conversation has its two members")
@@ -264,7 +263,10 @@ class ConversationChanges:
 
         async def judge(room: Room, standing: Standing) -> None:
             target = await self._rooms.standing(room, other)
-            if change in ("removed", "role") and target.role is None:
+            rules.may_moderate(standing)
+            if change in ("removed", "role") and (
+                target.role is None or not await self._is_member(room, other)
+            ):
                 raise NotAMemberError("they are not in this conversation")
             rules.may_change_member(standing, room.conversation.kind, change, target.role, role)
             if change == "banned" and target.banned:

@@ -28,7 +28,15 @@ from twelvefold.systems.chat.contracts import (
     SlowModeError,
 )
 from twelvefold.systems.chat.rules.bodies import KINDS, body_of, fingerprint, key_of, pack
-from twelvefold.systems.chat.rules.standing import FOR_EVER, RANK, Standing, may_moderate, may_read, may_send
+from twelvefold.systems.chat.rules.standing import (
+    FOR_EVER,
+    RANK,
+    Standing,
+    may_follow,
+    may_moderate,
+    may_read,
+    may_send,
+)
 from twelvefold.systems.chat.service.changes import ConversationChanges
 from twelvefold.systems.chat.service.media import MediaLibrary
 from twelvefold.systems.chat.service.pace import Pace
@@ -73,6 +81,8 @@ class Chat(ConversationChanges):
         if wanted.kind == "direct":
             if len(others) != 1:
                 raise InvalidInputError("a direct conversation has exactly one other member", field="members")
+            if wanted.slow_mode_seconds:
+                raise InvalidInputError("a direct conversation has no slow mode", field="slow_mode_seconds")
             pair = pair_key(user, others[0])
         if len(others) >= self._settings.max_members:
             raise InvalidInputError(f"at most {self._settings.max_members} members", field="members")
@@ -99,10 +109,15 @@ class Chat(ConversationChanges):
         return (await self._rooms.get(tenant, found)).conversation
 
     async def get(self, tenant: TenantId, user: str, conversation_id: int) -> Conversation:
-        """A conversation that `user` may read."""
+        """A conversation that `user` is in."""
         room, standing = await self._rooms.place(tenant, conversation_id, user)
-        may_read(standing)
+        may_follow(standing)
         return room.conversation
+
+    async def check_reader(self, tenant: TenantId, user: str, conversation_id: int) -> None:
+        """Raises unless there is a part of it that `user` may read, were it a past one."""
+        _, standing = await self._rooms.place(tenant, conversation_id, user)
+        may_read(standing)
 
     async def check_speaker(self, tenant: TenantId, user: str, conversation_id: int) -> None:
         """Raises unless `user` may say something there."""
@@ -144,7 +159,7 @@ class Chat(ConversationChanges):
     ) -> list[Member]:
         """Members by name, and how far they are."""
         _, standing = await self._rooms.place(tenant, conversation_id, user)
-        may_read(standing)
+        may_follow(standing)
         return await self._conversations.members(tenant, conversation_id, after, min(limit, MAX_PAGE))
 
     async def bans(self, tenant: TenantId, user: str, conversation_id: int) -> "list[dict[str, Any]]":
@@ -237,21 +252,17 @@ class Chat(ConversationChanges):
     ) -> Sequence[Event]:  # fmt: skip
         """Events after a sequence (ascending) or before one (descending; the newest without either).
 
-        What `user` may not see is left out, so a page can be short; go on from the last sequence asked for.
+        What `user` may not see is left out, so a page can be short; it is empty only if nothing is left.
         """
+        if after is not None and before is not None:
+            raise InvalidInputError("say after or before, not both", field="before")
         _, standing = await self._rooms.fresh_place(tenant, conversation_id, user)
         may_read(standing)
         limit = min(limit, MAX_PAGE)
         if after is not None:
-            # From the first that may be seen, so that a joiner's first page is not empty.
-            begins = [one.first - 1 for one in standing.intervals if one.last > after]
-            after = max(after, min(begins)) if begins else FOR_EVER
-            found = await self._messages.after(conversation_id, after, limit)
+            found = await self._messages.after(conversation_id, standing.forward(after), limit)
         else:
-            ends = [one.last + 1 for one in standing.intervals]
-            found = await self._messages.before(
-                conversation_id, min(before or FOR_EVER, max(ends, default=0)), limit
-            )
+            found = await self._messages.before(conversation_id, standing.back(before or FOR_EVER), limit)
         return [event for event in found if standing.sees(event.seq)]
 
     async def fresh_place(self, tenant: TenantId, conversation_id: int, user: str) -> tuple[Room, Standing]:
@@ -277,10 +288,14 @@ class Chat(ConversationChanges):
         """The answers in the thread that began with `seq`, ascending."""
         _, standing = await self._rooms.fresh_place(tenant, conversation_id, user)
         may_read(standing)
-        found = await self._messages.thread(conversation_id, seq, after, min(limit, MAX_PAGE))
-        if not found:
-            await self.message(tenant, user, conversation_id, seq)  # raises if nothing could ever be there
-        return [event for event in found if standing.sees(event.seq)]
+        while found := await self._messages.thread(
+            conversation_id, seq, standing.forward(after), min(limit, MAX_PAGE)
+        ):
+            if seen := [event for event in found if standing.sees(event.seq)]:
+                return seen
+            after = found[-1].seq
+        await self.message(tenant, user, conversation_id, seq)  # raises if nothing could ever be there
+        return []
 
     async def events_before(self, conversation_id: int, seq: int, limit: int) -> list[Event]:
         """Events before a sequence, descending; as `events_after`."""

@@ -14,7 +14,7 @@ import structlog
 from twelvefold.kernel.errors import InvalidInputError, TwelvefoldError
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.chat.contracts import MessageNotFoundError, Receipt
-from twelvefold.systems.chat.rules.standing import may_follow, may_read
+from twelvefold.systems.chat.rules.standing import may_follow
 from twelvefold.systems.chat.service.gather import Gather
 from twelvefold.systems.chat.service.rooms import Rooms
 from twelvefold.systems.chat.store.messages import MessageStore
@@ -62,7 +62,7 @@ class Progress:
     ) -> Sequence[Receipt]:
         """How far the members are, by name."""
         _, standing = await self._rooms.place(tenant, conversation_id, user)
-        may_read(standing)
+        may_follow(standing)
         return await self._store.receipts(conversation_id, after, min(limit, 1000))
 
     async def of_message(
@@ -70,7 +70,7 @@ class Progress:
     ) -> tuple[int, int]:
         """How many members a message was delivered to, and how many read it."""
         _, standing = await self._rooms.place(tenant, conversation_id, user)
-        may_read(standing)
+        may_follow(standing)
         if not standing.sees(seq) or seq > (await self._messages.last_seqs([conversation_id])).get(
             conversation_id, 0
         ):

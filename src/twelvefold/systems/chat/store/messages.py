@@ -15,6 +15,7 @@ from twelvefold.systems.chat.contracts import (
     Reaction,
 )
 from twelvefold.systems.chat.rules.bodies import KINDS, Body, event_of, unpack
+from twelvefold.systems.chat.rules.words import searchable
 from twelvefold.systems.chat.store.sequencer import Acknowledge, Sequencer
 
 SHOWN_REACTORS = 20
@@ -158,6 +159,7 @@ class MessageStore:
         self, tenant: TenantId, user: str, text: str, conversation_id: int | None, before_id: int, limit: int
     ) -> list[tuple[int, int, int]]:
         """`(conversation, sequence, id)` of what a user saw or could have seen, newest first."""
+        text = searchable(text)
         # A query is text that ends with its last word in quotes, unless there is no word, or it ends with a group.
         rows = await self._database.fetch(
             """SELECT s.conversation_id, s.seq, s.id FROM chat.search_entry s,

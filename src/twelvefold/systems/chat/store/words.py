@@ -1,6 +1,7 @@
 """What the worker keeps beside the messages: words for search, answers of threads."""
 
 from twelvefold.engines.database import Database, Transaction
+from twelvefold.systems.chat.rules.words import searchable
 from twelvefold.systems.chat.store.messages import Stored
 
 MAX_WORDS_CHARACTERS = 200_000
@@ -15,7 +16,8 @@ class WordStore:
 
     async def put(self, transaction: Transaction, stored: Stored, text: str) -> None:
         """Make a message's words findable; without a text, no longer."""
-        text = text[:MAX_WORDS_CHARACTERS].replace("\0", " ")  # what is stored must never stop the worker
+        text = searchable(text[:MAX_WORDS_CHARACTERS])[:MAX_WORDS_CHARACTERS]
+        text = text.replace("\0", " ")  # what is stored must never stop the worker
         if not text:
             await transaction.execute(
                 "DELETE FROM chat.search_entry WHERE conversation_id = $1 AND seq = $2",

@@ -37,7 +37,7 @@ from twelvefold.systems.chat.compat.centrifugo.words import (
     error_of,
     publications,
 )
-from twelvefold.systems.chat.contracts import Event, TokenExpiredError, UserToken
+from twelvefold.systems.chat.contracts import Event, NotAMemberError, TokenExpiredError, UserToken
 from twelvefold.systems.chat.routes.caller import Caller, Callers
 from twelvefold.systems.chat.routes.doorstep import Doorstep
 from twelvefold.systems.chat.routes.live import LiveSockets, Seat
@@ -274,11 +274,15 @@ class Client(SocketHandler):
 
         form = FORMS[self._codec.name, given.join_leave]
         self._channels[conversation_id] = given.channel
-        seat = await self._door.live.follow(
-            self, conversation_id, form, given.channel, missed=missed,
-            after=given.offset if given.recover and known else None, ready=ready,
-        )  # fmt: skip
-        if seat.left:
+        try:
+            seat = await self._door.live.follow(
+                self, conversation_id, form, given.channel, missed=missed,
+                after=given.offset if given.recover and known else None, ready=ready,
+            )  # fmt: skip
+        except NotAMemberError:
+            if not replied or command_id is None:
+                raise
+            self._unsubscribed(given.channel, "you were removed")
             return None
         self._seats[given.channel] = (conversation_id, seat)
         info = msgspec.json.encode({"user": self.user})
@@ -304,18 +308,14 @@ class Client(SocketHandler):
         self._leave(given.channel)
         return {}
 
-    async def _publish(self, given: Channelled, command_id: int) -> dict[str, Any]:
-        del command_id
+    async def _publish(self, given: Channelled, _id: int) -> dict[str, Any]:
         conversation_id = await self._conversation(given.channel)
         await self._door.chat.send(self.tenant, conversation_id, self.user, message_of(given.data))
         return {}
 
     async def _presence(self, given: Channelled, _id: int) -> dict[str, Any]:
-        return {
-            "presence": await here(
-                self._door, self.tenant, self.user, await self._conversation(given.channel)
-            )
-        }
+        found = await here(self._door, self.tenant, self.user, await self._conversation(given.channel))
+        return {"presence": found}
 
     async def _presence_stats(self, given: Channelled, _id: int) -> dict[str, Any]:
         found = await here(self._door, self.tenant, self.user, await self._conversation(given.channel))
