@@ -11,7 +11,8 @@ class Doorway:
     def __init__(self, port: int) -> None:
         self._server_port = port
         self._listener: socket.socket | None = None
-        self._open: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
         self._sockets: list[socket.socket] = []
         self.port = 0
         self.refuses_sockets = False
@@ -38,18 +39,27 @@ class Doorway:
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def shut(self) -> None:
-        assert self._listener is not None
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for connection in self._open:
+        """Cut everything, also what a browser has opened and said nothing on yet: it may do so at any moment."""
+        with self._lock:
+            listener, self._listener = self._listener, None
+            cut, self._open = self._open, set()
+        if listener is not None:
+            _cut(listener)
+        for connection in cut:
             _cut(connection)
-        self._open.clear()
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
                 inner, _ = listener.accept()
             except OSError:
+                return
+            with self._lock:
+                shut = self._listener is not listener
+                if not shut:
+                    self._open.add(inner)
+            if shut:
+                _cut(inner)
                 return
             threading.Thread(target=self._serve, args=(inner,), daemon=True).start()
 
@@ -60,20 +70,27 @@ class Doorway:
             upgrade = b"upgrade: websocket" in first.lower()
             if upgrade and self.refuses_sockets:
                 inner.sendall(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-                _cut(inner)
-                return
-            if upgrade and self.holds_sockets:
+            elif upgrade and self.holds_sockets:
                 self._sockets.append(inner)
                 return
-            outer = socket.create_connection(("127.0.0.1", self._server_port))
-            self._open += [inner, outer]
-            if upgrade:
-                self._sockets += [inner, outer]
-            outer.sendall(first)
-            threading.Thread(target=_pump, args=(inner, outer), daemon=True).start()
-            _pump(outer, inner)
-            return
+            elif first:
+                outer = socket.create_connection(("127.0.0.1", self._server_port))
+                self._join(inner, outer, first, upgrade=upgrade)
         _cut(inner)
+
+    def _join(self, inner: socket.socket, outer: socket.socket, first: bytes, *, upgrade: bool) -> None:
+        with self._lock:
+            shut = inner not in self._open
+            if not shut:
+                self._open.add(outer)
+        if shut:
+            _cut(outer)
+            return
+        if upgrade:
+            self._sockets += [inner, outer]
+        outer.sendall(first)
+        threading.Thread(target=_pump, args=(inner, outer), daemon=True).start()
+        _pump(outer, inner)
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:

@@ -181,3 +181,29 @@ def test_a_line_that_was_found_while_the_detour_began_is_kept(window: Window, ch
     bob.clock.fast_forward(5000)
     connected(bob)
     assert len(came) == 3
+
+
+def test_what_is_read_while_a_conversation_is_not_followed_yet_is_known_once_it_is(
+    window: Window, chat: Api, poll: Any
+) -> None:
+    room = begin(chat, "ann", "bob")
+    chat("bob", "POST", f"/conversations/{room}/messages", {"text": "are you there?"})
+    bob = window()
+    held: list[str | bytes] = []
+    lines: list[WebSocketRoute] = []
+    asked: list[str] = []
+
+    def hold_follow(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+        lines.append(server)
+        socket.on_message(lambda said: held.append(said) if '"follow"' in str(said) else server.send(said))
+
+    bob.route_web_socket("**/v1/chat/socket*", hold_follow)
+    bob.on("requestfinished", lambda request: asked.append(request.url))
+    bob.goto(f"{CHAT}?as=bob&chat={room}")
+    connected(bob)
+    poll(lambda: bob.evaluate("1") and held and any("/receipts" in url for url in asked))
+    chat("ann", "PUT", f"/conversations/{room}/receipts", {"read_seq": 2})
+    for said in held:
+        lines[-1].send(said)
+    expect(message(bob, "are you there?")).to_contain_text("Read")

@@ -220,6 +220,9 @@ export class Chat {
       batch(() => {
         for (const one of notice.items) this.#setOnline(one.user, one.online);
       });
+    } else if (notice.type === "following") {
+      // What was read between its receipts' reading and this moment was told to nobody here.
+      if (notice.conversation === this.#opened?.id) void this.#opened.marks.readAll();
     } else if (notice.type === "typing") this.#byId.get(notice.conversation)?.typed(notice.user, notice.seconds);
     else if (notice.type === "receipts") {
       const room = this.#byId.get(notice.conversation);
