@@ -50,6 +50,7 @@ async def test_a_check_with_a_fault_names_it_and_takes_nothing(
         ({"limit": 5, "bogus": 1}, "rule.bogus"),
         ({"limit": 5, "algorithm": "sliding_log", "burst": 9}, "rule.burst"),
         ({"limit": 5, "calendar": "day"}, "rule.calendar"),
+        ({"limit": 5, "algorithm": "gcra"}, "rule.algorithm"),
     ],
 )
 async def test_a_rule_that_cannot_work_names_its_field(
@@ -167,3 +168,20 @@ async def test_a_stranger_cannot_make_the_redis_door_keep_much(house: House) -> 
     torn = b"*9\r\n" + b"$4000\r\n" + b"x" * 4000 + b"\r\n"
     said = await spoken(house, torn + 4 * (b"$4000\r\n" + b"x" * 4000 + b"\r\n"), ends=True)
     assert b"larger than this server takes" in said
+
+
+async def test_a_key_that_looks_like_a_header_is_a_key(house: House) -> None:
+    hostile = (b"a\n$100000", b"*99999", b"*5\r\n$11\r\nCL.THROTTLE\r\n$1\r\na\r\n", b"\0\r\n")
+    asked = [command(b"cl.throttle", key, b"4", b"5", b"60", b"1") for key in hostile]
+    said = await spoken(house, command(b"AUTH", house.key.encode()), *asked, command(b"QUIT"), ends=True)
+    assert said.count(b"*5\r\n:0\r\n:5\r\n:4\r\n") == len(hostile)
+    assert b"-ERR" not in said
+
+
+async def test_a_pipeline_of_any_length_waits_in_its_sockets_and_is_answered_in_order(house: House) -> None:
+    asked = [
+        command(b"CL.THROTTLE", b"k%d" % (number % 7), b"4", b"5", b"60", b"0") for number in range(30_000)
+    ]
+    said = await spoken(house, command(b"AUTH", house.key.encode()), *asked, command(b"QUIT"), ends=True)
+    assert said.count(b"*5\r\n:0\r\n:5\r\n:5\r\n") == 30_000
+    assert said.endswith(b"+OK\r\n")

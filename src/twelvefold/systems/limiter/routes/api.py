@@ -34,6 +34,7 @@ from twelvefold.systems.limiter.routes.forms import (
     TrafficView,
 )
 from twelvefold.systems.limiter.rules.headers import Reset
+from twelvefold.systems.limiter.rules.plan import choices
 from twelvefold.systems.limiter.service.limiter import Limiter
 from twelvefold.systems.limiter.service.replay import MAX_EVENTS, Event, replay
 from twelvefold.systems.limiter.service.rules import RuleService
@@ -125,7 +126,12 @@ def rule_routes(limiter: Limiter, rules: RuleService) -> list[Any]:
         except msgspec.ValidationError as error:
             text, _, path = str(error).partition(" - at `$.")
             inside = path.rstrip("`") or field_in(str(error))
-            raise RuleRefusedError(text, field=f"rule.{inside}" if inside else "rule") from error
+            words = choices((inside or "").partition("[")[0])
+            raise RuleRefusedError(
+                text,
+                field=f"rule.{inside}" if inside else "rule",
+                hint=f"one of {', '.join(words)}" if words else None,
+            ) from error
         version = None
         if data.version is not None:
             if not (data.version.isascii() and data.version.isdecimal()):
