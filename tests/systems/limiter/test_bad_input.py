@@ -30,6 +30,9 @@ ODD = {"name": "r", "limit": 5, "algorithm": "sliding_log", "burst": 9}
         ({"checks": [{"rule": RULE, "key": "k"}, {"rule": ODD, "key": "k"}]}, "checks[1].rule.burst"),
         ({"batch": [{"rule": RULE, "key": "k"}, {"rule": "nowhere", "key": "k"}]}, "batch[1].rule"),
         ({"batch": [{"rule": RULE, "key": "k"}, {"rule": RULE, "key": ""}]}, "batch[1].key"),
+        ({"batch": [{"rule": RULE, "key": "k"}], "cost": 5}, "batch"),
+        ({"batch": [{"rule": RULE, "key": "k"}], "key": "k"}, "batch"),
+        ({"checks": [{"rule": RULE, "key": "k"}], "cost": 5}, "checks"),
     ],
 )
 async def test_a_check_with_a_fault_names_it_and_takes_nothing(
@@ -185,3 +188,25 @@ async def test_a_pipeline_of_any_length_waits_in_its_sockets_and_is_answered_in_
     said = await spoken(house, command(b"AUTH", house.key.encode()), *asked, command(b"QUIT"), ends=True)
     assert said.count(b"*5\r\n:0\r\n:5\r\n:5\r\n") == 30_000
     assert said.endswith(b"+OK\r\n")
+
+
+async def test_a_limit_that_never_admits_promises_no_wait(house: House) -> None:
+    await house.put_rule("ban", limit=0)
+    refused = await house.ask("GET", "/auth?rule=ban")
+    assert (refused.status_code, "retry-after" in refused.headers) == (429, False)
+    await house.put_rule("once", limit=1)
+    await house.ask("GET", "/auth?rule=once")
+    assert int((await house.ask("GET", "/auth?rule=once")).headers["retry-after"]) >= 1
+
+
+async def test_two_limits_for_one_part_of_the_api_are_told_apart_from_a_conflict(house: House) -> None:
+    item = {"method": "GET", "path": "/v1/links*", "rule": {"name": "a", "limit": 5}}
+    answer = await house.ask("PUT", "/endpoints", {"items": [item, item]})
+    assert (answer.status_code, answer.json()["field"]) == (422, "items[1].path")
+    answer = await house.ask("PUT", "/endpoints", {"items": [item | {"method": "get"}]})
+    assert (answer.status_code, answer.json()["field"]) == (422, "items[0].method")
+
+
+async def test_what_stands_beside_a_rule_and_is_not_known_is_refused(house: House) -> None:
+    answer = await house.ask("PUT", "/rules/x", {"rule": {"limit": 5}, "verison": "1"})
+    assert (answer.status_code, answer.json()["field"]) == (422, "verison")

@@ -135,7 +135,9 @@ async def test_absurd_costs_are_refused_with_the_field(limiter: Limiter, cost: o
     assert caught.value.field == "cost"
 
 
-@pytest.mark.parametrize("key", ["", "x" * 4097, "x" * 1_000_000, (), ("a",) * 33, ("a", 3), "\ud800", 5, None, b"a"])
+@pytest.mark.parametrize(
+    "key", ["", "x" * 4097, "x" * 1_000_000, (), ("a",) * 33, ("a", 3), "\ud800", 5, None, b"a"]
+)
 async def test_absurd_keys_are_refused_with_the_field(limiter: Limiter, key: object) -> None:
     with pytest.raises(HitRefusedError) as caught:
         await limiter.check(Rule(name="r", limit=5), key)  # type: ignore[arg-type]

@@ -142,8 +142,16 @@ class RuleService:
 
     async def put_endpoints(self, endpoints: Sequence[EndpointRule]) -> None:
         """Replace the limits for parts of the API. Raises `RuleRefusedError`."""
+        seen: set[tuple[str, str]] = set()
         for number, each in enumerate(endpoints):
             _check_endpoint(each, f"items[{number}]")
+            if (each.method, each.path) in seen:
+                raise RuleRefusedError(
+                    f"{each.method} {each.path} stands there twice",
+                    field=f"items[{number}].path",
+                    hint="a part of the API has one limit; name the smaller part more exactly",
+                )
+            seen.add((each.method, each.path))
         await self._store.put_endpoints(endpoints, self._clock.now_ms())
         self.gateway.endpoints = tuple(endpoints)
         self._changed()
