@@ -1,7 +1,7 @@
 // Data: what was decided in the last minutes, who was refused most, and all rules.
 import { createMemo, createResource, createSignal, For, type JSX, onCleanup, Show } from "solid-js";
 import { count } from "../../format";
-import { Badge, Dot, Moment } from "../../parts/basics";
+import { Badge, Moment } from "../../parts/basics";
 import { Chart, type Columns } from "../../parts/Chart";
 import { type Column, DataTable } from "../../parts/DataTable";
 import { Icon } from "../../parts/icons";
@@ -182,8 +182,14 @@ function Decisions(): JSX.Element {
   return (
     <div class="decisions">
       <section class="card decisions-chart" aria-label="Decisions of the last 15 minutes">
-        <p class="quiet">
-          <Dot tone="good" /> <b>{count(total("allowed"))}</b> allowed, <Dot tone="bad" /> <b>{count(total("denied"))}</b> refused in 15 minutes
+        <p class="quiet decisions-sum">
+          <span>Decided, in 15 minutes</span>
+          <Badge tone="good">
+            <b>{count(total("allowed"))}</b> allowed
+          </Badge>
+          <Badge tone="bad">
+            <b>{count(total("denied"))}</b> refused
+          </Badge>
         </p>
         <Chart
           label={`${total("allowed")} allowed and ${total("denied")} refused in the last 15 minutes`}
