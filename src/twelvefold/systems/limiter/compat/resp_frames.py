@@ -22,24 +22,29 @@ class UnreadableError(ValueError):
 class CommandReader:
     """`feed` takes what was read, `gets` gives whole commands; like hiredis, but for commands only."""
 
-    __slots__ = ("_at", "_data")
+    __slots__ = ("_at", "_data", "waiting_bytes")
 
     def __init__(self) -> None:
         self._data = b""
         self._at = 0
-
-    @property
-    def waiting_bytes(self) -> int:
-        """What has been fed and not been given: after the last whole command, the size of a torn one."""
-        return len(self._data) - self._at
+        self.waiting_bytes = 0
+        """Of a torn command, as of the last time that `gets` had none to give."""
 
     def feed(self, data: bytes) -> None:
         """Take bytes."""
-        self._data = self._data[self._at :] + data
+        self._data = self._data[self._at :] + data if self._data else data
         self._at = 0
 
     def gets(self) -> list[bytes] | None:
         """The next whole command; None: not yet. Raises `UnreadableError`."""
+        command = self._next()
+        if command is None:  # what was given is not kept while a connection rests
+            self._data = self._data[self._at :]
+            self._at = 0
+            self.waiting_bytes = len(self._data)
+        return command
+
+    def _next(self) -> list[bytes] | None:
         data, end = self._data, len(self._data)
         find = data.find
         while self._at < end:
