@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.limiter import algorithms
 from bench.limiter.envoy import added_latency
 from bench.limiter.grpc_rows import beside_gubernator, beside_rls
 from bench.limiter.memory import memory
@@ -28,7 +29,7 @@ TIMES = "\u00d7"
 def measure(
     folder: Path, *, only: Sequence[str], seconds: float, rounds: int, **_: Any
 ) -> tuple[list[Bar], dict[str, Any]]:
-    """All rows of the table, or those whose name has one of `only` in it."""
+    """All rows of the table and the comparison of algorithms, or those whose name has one of `only` in it."""
     rows: list[tuple[Head, Callable[[Head], Bar]]] = []
     requests = int(seconds * 25_000)
 
@@ -91,7 +92,11 @@ def measure(
             bars.append(run(head))
         except LoadError as error:
             bars.append(Bar(*head, why=str(error)))
-    return bars, {}
+    details = {}
+    if not only or any(part in algorithms.NAME for part in only):
+        print(f"… {algorithms.NAME}", file=sys.stderr)
+        details[algorithms.NAME] = algorithms.compare(folder, rounds)
+    return bars, details
 
 
 def _local(rounds: int, head: Head) -> Bar:

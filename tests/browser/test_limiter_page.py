@@ -98,3 +98,36 @@ def test_another_algorithm_leaves_behind_what_only_the_first_one_knew(page: Page
     dialog.get_by_role("button", name="Save").click()
     expect(dialog).to_have_count(0)
     assert api("GET", "/v1/limiter/rules/bursty")["rule"]["burst"] is None
+
+
+def test_an_answer_goes_when_the_next_question_has_a_fault_and_a_ban_says_that_no_wait_helps(
+    page: Page, api: Any
+) -> None:
+    api("PUT", "/v1/limiter/rules/ban", {"rule": {"limit": 0}})
+    take_one(page, "ban")
+    answer = page.get_by_role("status").filter(has_text="Refused")
+    expect(answer).to_contain_text("no wait helps")
+    take_one(page, "nowhere")
+    expect(page.get_by_text("There is no rule 'nowhere'")).to_be_visible()
+    expect(answer).to_have_count(0)
+
+
+def test_what_a_rule_says_beyond_the_fields_is_shown_and_kept(page: Page, api: Any) -> None:
+    rule = {
+        "limit": 9,
+        "algorithm": "fixed_window",
+        "calendar": "day",
+        "zone": "Europe/Berlin",
+        "action": "flag",
+    }
+    api("PUT", "/v1/limiter/rules/daily", {"rule": rule})
+    page.reload()
+    page.get_by_role("grid", name="Rules").get_by_text("daily", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_label("Every so many seconds")).to_be_disabled()
+    expect(dialog).to_contain_text("Begins anew each day, Europe/Berlin.")
+    expect(dialog).to_contain_text("flags instead of refusing")
+    dialog.get_by_label("Limit", exact=True).fill("10")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog).to_have_count(0)
+    assert api("GET", "/v1/limiter/rules/daily")["rule"].items() >= (rule | {"limit": 10}).items()

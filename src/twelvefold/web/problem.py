@@ -132,7 +132,8 @@ def problem_of(error: TwelvefoldError, request_id: str | None = None) -> dict[st
 def problem(error: TwelvefoldError, request_id: str | None = None) -> Problem:
     """Render `error`, with the headers that its status asks for."""
     headers = [("content-type", MEDIA_TYPE), ("cache-control", "no-store")]
-    if error.retry_after_seconds is not None or error.status in (429, 503):
+    # A 429 without a wait is one that no waiting helps against: it promises none.
+    if error.retry_after_seconds is not None or error.status == 503:
         # Whole seconds, rounded up: waiting exactly that long must suffice.
         headers.append(("retry-after", str(max(1, math.ceil(error.retry_after_seconds or 1)))))
     if error.status == UnauthenticatedError.status:

@@ -30,6 +30,9 @@ ODD = {"name": "r", "limit": 5, "algorithm": "sliding_log", "burst": 9}
         ({"checks": [{"rule": RULE, "key": "k"}, {"rule": ODD, "key": "k"}]}, "checks[1].rule.burst"),
         ({"batch": [{"rule": RULE, "key": "k"}, {"rule": "nowhere", "key": "k"}]}, "batch[1].rule"),
         ({"batch": [{"rule": RULE, "key": "k"}, {"rule": RULE, "key": ""}]}, "batch[1].key"),
+        ({"batch": [{"rule": RULE, "key": "k"}], "cost": 5}, "batch"),
+        ({"batch": [{"rule": RULE, "key": "k"}], "key": "k"}, "batch"),
+        ({"checks": [{"rule": RULE, "key": "k"}], "cost": 5}, "checks"),
     ],
 )
 async def test_a_check_with_a_fault_names_it_and_takes_nothing(
@@ -50,6 +53,7 @@ async def test_a_check_with_a_fault_names_it_and_takes_nothing(
         ({"limit": 5, "bogus": 1}, "rule.bogus"),
         ({"limit": 5, "algorithm": "sliding_log", "burst": 9}, "rule.burst"),
         ({"limit": 5, "calendar": "day"}, "rule.calendar"),
+        ({"limit": 5, "algorithm": "gcra"}, "rule.algorithm"),
     ],
 )
 async def test_a_rule_that_cannot_work_names_its_field(
@@ -167,3 +171,42 @@ async def test_a_stranger_cannot_make_the_redis_door_keep_much(house: House) -> 
     torn = b"*9\r\n" + b"$4000\r\n" + b"x" * 4000 + b"\r\n"
     said = await spoken(house, torn + 4 * (b"$4000\r\n" + b"x" * 4000 + b"\r\n"), ends=True)
     assert b"larger than this server takes" in said
+
+
+async def test_a_key_that_looks_like_a_header_is_a_key(house: House) -> None:
+    hostile = (b"a\n$100000", b"*99999", b"*5\r\n$11\r\nCL.THROTTLE\r\n$1\r\na\r\n", b"\0\r\n")
+    asked = [command(b"cl.throttle", key, b"4", b"5", b"60", b"1") for key in hostile]
+    said = await spoken(house, command(b"AUTH", house.key.encode()), *asked, command(b"QUIT"), ends=True)
+    assert said.count(b"*5\r\n:0\r\n:5\r\n:4\r\n") == len(hostile)
+    assert b"-ERR" not in said
+
+
+async def test_a_pipeline_of_any_length_waits_in_its_sockets_and_is_answered_in_order(house: House) -> None:
+    asked = [
+        command(b"CL.THROTTLE", b"k%d" % (number % 7), b"4", b"5", b"60", b"0") for number in range(30_000)
+    ]
+    said = await spoken(house, command(b"AUTH", house.key.encode()), *asked, command(b"QUIT"), ends=True)
+    assert said.count(b"*5\r\n:0\r\n:5\r\n:5\r\n") == 30_000
+    assert said.endswith(b"+OK\r\n")
+
+
+async def test_a_limit_that_never_admits_promises_no_wait(house: House) -> None:
+    await house.put_rule("ban", limit=0)
+    refused = await house.ask("GET", "/auth?rule=ban")
+    assert (refused.status_code, "retry-after" in refused.headers) == (429, False)
+    await house.put_rule("once", limit=1)
+    await house.ask("GET", "/auth?rule=once")
+    assert int((await house.ask("GET", "/auth?rule=once")).headers["retry-after"]) >= 1
+
+
+async def test_two_limits_for_one_part_of_the_api_are_told_apart_from_a_conflict(house: House) -> None:
+    item = {"method": "GET", "path": "/v1/links*", "rule": {"name": "a", "limit": 5}}
+    answer = await house.ask("PUT", "/endpoints", {"items": [item, item]})
+    assert (answer.status_code, answer.json()["field"]) == (422, "items[1].path")
+    answer = await house.ask("PUT", "/endpoints", {"items": [item | {"method": "get"}]})
+    assert (answer.status_code, answer.json()["field"]) == (422, "items[0].method")
+
+
+async def test_what_stands_beside_a_rule_and_is_not_known_is_refused(house: House) -> None:
+    answer = await house.ask("PUT", "/rules/x", {"rule": {"limit": 5}, "verison": "1"})
+    assert (answer.status_code, answer.json()["field"]) == (422, "verison")

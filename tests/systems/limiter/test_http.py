@@ -3,9 +3,11 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
 
 import httpx2
 import pytest
+from structlog.testing import capture_logs
 from tests.systems.limiter.house import House, open_house, raw_exchange
 
 from twelvefold.engines.database import Database
@@ -143,6 +145,33 @@ async def test_another_process_follows_a_change(
         assert (await house.ask("GET", "/rules/r/state", params={"key": "k"})).json()["decision"][
             "remaining"
         ] == 2
+
+
+async def test_a_rule_of_a_newer_version_keeps_the_old_ones_and_stops_nobody_s_changes(
+    house: House, database: Database
+) -> None:
+    """In a rolling upgrade a process reads what it does not know."""
+    await house.put_rule("r", limit=1, period_seconds=3600)
+    await database.execute(
+        "UPDATE limiter.rule SET body = body || '{\"novelty\": 1}'::jsonb, version = version + 1"
+    )
+    tenant = await database.fetch_value("SELECT tenant_id FROM limiter.rule")
+    with capture_logs() as logs:
+        await database.execute("SELECT pg_notify('limiter_rules', $1)", f"rules:{tenant}")
+        await until(lambda: any(line["event"] == "limiter.rules.unreadable" for line in logs))
+    assert (await house.ask("POST", "/check", {"rule": "r", "key": "k"})).json()["allowed"]
+    await database.execute("UPDATE limiter.rule SET body = body - 'novelty', version = version + 1")
+    await database.execute("UPDATE limiter.rule SET body = jsonb_set(body, '{limit}', '7')")
+    await database.execute("SELECT pg_notify('limiter_rules', $1)", f"rules:{tenant}")
+    async with asyncio.timeout(10):
+        while (await house.ask("POST", "/check", {"rule": "r", "key": "k"})).json()["limit"] != 7:  # noqa: ASYNC110 - the follower decides when
+            await asyncio.sleep(0.01)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 - the follower decides when
+            await asyncio.sleep(0.01)
 
 
 async def test_forward_auth_refuses_with_the_status_that_the_proxy_understands(house: House) -> None:

@@ -135,7 +135,9 @@ async def test_absurd_costs_are_refused_with_the_field(limiter: Limiter, cost: o
     assert caught.value.field == "cost"
 
 
-@pytest.mark.parametrize("key", ["", "x" * 1_000_000, (), ("a",) * 33, ("a", 3), "\ud800"])
+@pytest.mark.parametrize(
+    "key", ["", "x" * 4097, "x" * 1_000_000, (), ("a",) * 33, ("a", 3), "\ud800", 5, None, b"a"]
+)
 async def test_absurd_keys_are_refused_with_the_field(limiter: Limiter, key: object) -> None:
     with pytest.raises(HitRefusedError) as caught:
         await limiter.check(Rule(name="r", limit=5), key)  # type: ignore[arg-type]
@@ -155,6 +157,7 @@ async def test_keys_that_look_alike_are_not(limiter: Limiter) -> None:
         "}{",
         "x" * 200,
         "x" * 201,
+        "x" * 4096,
     ]
     for key in keys:
         assert (await limiter.check(rule, key)).allowed, key  # type: ignore[arg-type]
@@ -282,15 +285,35 @@ async def test_tenants_with_the_same_names_never_meet(limiter: Limiter) -> None:
         {"limit": 5, "reach": "home"},
         {"limit": 5, "penalty_seconds": 5, "mode": "local"},
         {"limit": 1, "burst": 1_000_000_000, "period_seconds": 86_400},
+        {"limit": -1},
+        {"limit": 2.5},
+        {"limit": float("nan")},
+        {"limit": True},
+        {"limit": 10**18},
+        {"limit": 5, "period_seconds": 0},
+        {"limit": 5, "period_seconds": 0.5},
+        {"limit": 5, "algorithm": "tokenbucket"},
+        {"limit": 5, "mode": "exakt"},
+        {"limit": 5, "failure": "shut"},
+        {"limit": 5, "by": ["ip"]},
+        {"limit": 5, "name": "a b"},
     ],
 )
 async def test_rules_that_cannot_work_are_refused_with_the_field(
     limiter: Limiter, fields: dict[str, object]
 ) -> None:
     with pytest.raises(RuleRefusedError) as caught:
-        await limiter.check(Rule(name="r", **fields), "k")  # type: ignore[arg-type]
-    assert caught.value.field
+        await limiter.check(Rule(**({"name": "r"} | fields)), "k")  # type: ignore[arg-type]
+    assert caught.value.field in fields
     assert isinstance(caught.value, InvalidInputError)
+    # A fault of the caller's is no outage: the others are still counted.
+    assert not (await limiter.check(Rule(name="other", limit=5), "k")).degraded
+
+
+@pytest.mark.parametrize("rule", [5, None, b"api", {"name": "api", "limit": 5}])
+async def test_what_is_no_rule_is_refused_in_words(limiter: Limiter, rule: object) -> None:
+    with pytest.raises(RuleRefusedError, match="name of a stored one"):
+        await limiter.check(rule, "k")  # type: ignore[arg-type]
 
 
 async def test_a_dead_nodes_lease_comes_back_and_the_overshoot_is_within_it(
@@ -299,13 +322,13 @@ async def test_a_dead_nodes_lease_comes_back_and_the_overshoot_is_within_it(
     rule = Rule(name="r", limit=1000, mode="leased", algorithm="fixed_window", calendar="year")
     bound = limiter.book.bound(DEFAULT_TENANT, rule)
     async with open_limiter(valkey_url):  # only its store is used: this node dies with its lease
-        dead = LeaseStore(limiter._leases._store._valkey, "dead")
-        grant = await dead.lease(bound, b"=k", fence=0, unused=0, need=1, want=100, ttl_us=300_000)
+        dead = LeaseStore(limiter._leases._store._valkey, "dead", call_seconds=5)
+        grant = await dead.lease(bound, b"=k", fence=0, unused=0, need=1, want=100, ttl_us=1_000_000)
         assert grant.granted == 100
     held = await dead.outstanding(bound, b"=k")
     assert held == {"dead": 100}
     admitted = 0
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while admitted < 1000:
             admitted += (await limiter.check(rule, "k")).allowed
     # All 1000 were admitted here, and whatever the dead node used came on top: at most its lease.
@@ -315,7 +338,7 @@ async def test_a_dead_nodes_lease_comes_back_and_the_overshoot_is_within_it(
 async def test_a_returned_lease_of_an_old_fence_changes_nothing(limiter: Limiter) -> None:
     rule = Rule(name="r", limit=100, mode="leased", **HOUR)
     bound = limiter.book.bound(DEFAULT_TENANT, rule)
-    store = LeaseStore(limiter._leases._store._valkey, "node")
+    store = LeaseStore(limiter._leases._store._valkey, "node", call_seconds=5)
     first = await store.lease(bound, b"=k", fence=0, unused=0, need=1, want=10, ttl_us=10**6)
     second = await store.lease(bound, b"=k", fence=first.fence, unused=0, need=1, want=10, ttl_us=10**6)
     assert second.remaining == 80

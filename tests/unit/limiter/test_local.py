@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twelvefold.kernel.tenancy import DEFAULT_TENANT
+from twelvefold.kernel.tenancy import DEFAULT_TENANT, TenantId
 from twelvefold.systems.limiter.contracts import Decision, HitRefusedError, Rule
 from twelvefold.systems.limiter.rules.algorithms import judge
 from twelvefold.systems.limiter.rules.bound import Bound
 from twelvefold.systems.limiter.rules.headers import header_fields
 from twelvefold.systems.limiter.service.local import LocalLimit, local_limit
+from twelvefold.systems.limiter.service.local_limits import MAX_RULES, LocalLimits
 
 ALGORITHMS = ("token_bucket", "fixed_window", "sliding_log", "sliding_counter")
 START = 1_790_000_000 * 10**9
@@ -93,3 +94,12 @@ def test_retry_after_is_whole_seconds_and_never_too_short(wait: float) -> None:
     assert dict(header_fields(decision, reset="seconds"))["x-ratelimit-reset"] == str(math.ceil(wait))
     assert fields["ratelimit-policy"] == '"a\\"b\\\\?";q=5'
     assert fields["ratelimit"].isascii()
+
+
+def test_a_tenant_with_many_rules_does_not_make_room_with_another_s_counts() -> None:
+    limits = LocalLimits(max_keys=1000, fallback_parts=1)
+    mine = Bound(TenantId(1), Rule(name="mine", limit=1, period_seconds=3600, mode="local"))
+    assert limits.ask(mine, b"=k", 1).allowed
+    for number in range(2 * MAX_RULES):
+        limits.limit(Bound(TenantId(2), Rule(name=f"r{number}", limit=1, mode="local")))
+    assert not limits.ask(mine, b"=k", 1).allowed

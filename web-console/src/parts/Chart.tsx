@@ -95,7 +95,7 @@ function options(props: ChartProps, width: number): uPlot.Options {
   return {
     width,
     height: props.height,
-    padding: props.axes ? [8, 8, 0, 0] : [4, 0, 2, 0],
+    padding: props.axes ? [8, 28, 0, 0] : [4, 0, 2, 0],
     legend: { show: false },
     cursor: {
       y: false,

@@ -209,6 +209,6 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class EndpointRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A limit for part of the API. `path` is exact, or a prefix when it ends with `*`."""
 
-    method: Annotated[str, msgspec.Meta(pattern=r"^(\*|[A-Z]{1,16})$")] = "*"
+    method: Annotated[str, msgspec.Meta(min_length=1, max_length=16)] = "*"
     path: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
     rule: Rule

@@ -68,8 +68,10 @@ def build_limiter(
         lease_seconds=settings.lease_seconds * (1 if home is valkey else 5),
         head_start=head_start,
     )
+    shared = SharedState(valkey, deadline_seconds=answer_seconds)
     limiter = Limiter(
-        shared=SharedState(valkey, deadline_seconds=answer_seconds),
+        shared=shared,
+        home_shared=shared if home is valkey else SharedState(home, deadline_seconds=HOME_SECONDS),
         leases=leases,
         home=far,
         permits=PermitStore(valkey, call_seconds=answer_seconds),

@@ -47,7 +47,7 @@ class LimiterSettings(msgspec.Struct, frozen=True, kw_only=True):
     lease_seconds: Annotated[float, msgspec.Meta(ge=0.2, le=60)] = 2.0
     """How long a node holds a slice of a leased rule."""
     local_keys: Annotated[int, msgspec.Meta(ge=1000)] = 1_000_000
-    """Keys remembered in each process for local rules and bad days, about 150 bytes each."""
+    """Keys of one rule remembered in each process for local rules and bad days, about 150 bytes each."""
     fallback_parts: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Into how many parts a limit falls where each process counts alone; 0: one for each web process."""
     home_url: str = ""

@@ -75,10 +75,13 @@ class AbuseWatch:
                     log.warning(
                         "limiter.abuse.found", tenant=tenant, rule=offender.rule, denied=offender.denied
                     )
-                    if self._settings.alert_webhook:
-                        await self._tell(tenant, offender)
+                    if self._settings.alert_webhook and not await self._tell(tenant, offender):
+                        # The next look tries again; the others need not wait for a webhook that is away.
+                        await self._traffic.unsaid(tenant, offender)
+                        return
 
-    async def _tell(self, tenant: TenantId, offender: Offender) -> None:
+    async def _tell(self, tenant: TenantId, offender: Offender) -> bool:
+        """Whether the webhook has taken it."""
         body = msgspec.json.encode(
             {
                 "event": "limiter.key_denied_persistently",
@@ -93,6 +96,8 @@ class AbuseWatch:
             await asyncio.to_thread(_post, self._settings.alert_webhook, body)
         except (OSError, ValueError) as error:
             log.warning("limiter.webhook.failed", reason=str(error))
+            return False
+        return True
 
 
 def _post(url: str, body: bytes) -> None:

@@ -8,6 +8,19 @@ import { TextField } from "../../parts/fields";
 import { fieldError, InlineError, toldByField } from "../../parts/states";
 import { check, type Decision } from "./api";
 
+/** What is left, how long to wait, and which policy spoke. */
+function inWords(decision: Decision): string {
+  if (decision.limit === null) return "There is no limit.";
+  if (decision.limit === 0 && decision.over_limit) return "This is a ban: no wait helps.";
+  const words = [`${decision.remaining} of ${decision.limit} left`];
+  if (decision.retry_after_seconds) words.push(`again in ${duration(Math.ceil(decision.retry_after_seconds))}`);
+  if (decision.allowed && decision.over_limit) {
+    words.push(decision.delay_seconds ? `over the limit: to be held back ${duration(Math.ceil(decision.delay_seconds))}` : "over the limit");
+  }
+  if (decision.degraded) words.push("by the failure policy: the state cannot be reached");
+  return words.join(", ");
+}
+
 const FIELDS = ["rule", "key", "cost"];
 
 export function Check(): JSX.Element {
@@ -22,6 +35,7 @@ export function Check(): JSX.Element {
     if (busy()) return;
     setBusy(true);
     setError(null);
+    setAnswer(null);
     try {
       const asked = rule().trim() || { name: "demo", limit: 5, period_seconds: 60 };
       const { data, call } = await check(asked, key(), 1);
@@ -55,16 +69,10 @@ export function Check(): JSX.Element {
       </form>
       <Show when={answer()}>
         {(made) => (
-          <div class="stack" role="status">
+          <div class="stack check-answer" role="status">
             <p>
               <Badge tone={made().decision.allowed ? "good" : "bad"}>{made().decision.allowed ? "Allowed" : "Refused"}</Badge>{" "}
-              <Show when={made().decision.limit !== null} fallback="There is no limit.">
-                {made().decision.remaining} of {made().decision.limit} left
-              </Show>
-              <Show when={made().decision.retry_after_seconds}>
-                {(seconds) => <span>, again in {duration(Math.ceil(seconds()))}</span>}
-              </Show>
-              <Show when={made().decision.degraded}>, by the failure policy: the state cannot be reached</Show>
+              {inWords(made().decision)}
             </p>
             <CallDrawer call={made().call} />
           </div>

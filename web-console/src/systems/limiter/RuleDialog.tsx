@@ -22,6 +22,18 @@ const FAILURES = [
 /** A number, or the text itself where it is none: the server then says so, instead of taking nothing for "no limit". */
 const whole = (text: string): number => (Number.isFinite(Number(text)) ? Number(text) : (text as unknown as number));
 
+/** What a rule says beyond the fields here. */
+function alsoSet(rule: Rule, algorithm: Algorithm): string {
+  const words: string[] = [];
+  if (rule.burst && algorithm === "token_bucket") words.push(`bursts of ${rule.burst}`);
+  if (rule.action === "delay") words.push("delays instead of refusing");
+  if (rule.action === "flag") words.push("flags instead of refusing");
+  if (rule.penalty_seconds) words.push(`a penalty of ${rule.penalty_seconds} s`);
+  if (rule.reach === "home") words.push("one limit for all data centres");
+  if (rule.by && rule.by.join() !== "ip") words.push(`keys by ${rule.by.join(" and ") || "nothing: one for all"}`);
+  return words.join("; ");
+}
+
 interface RuleDialogProps {
   stored: StoredRule | null;
   onClose: () => void;
@@ -75,6 +87,7 @@ export function RuleDialog(props: RuleDialogProps): JSX.Element {
     }
     setBusy(false);
   };
+  const calendar = () => (draft.algorithm === "fixed_window" ? before?.calendar : null);
   const fault = (field: string) => fieldError(error(), `rule.${field}`);
   const wholeFault = (field: string, text: string) => fault(field) && (/^\s*\d*\s*$/.test(text) ? fault(field) : "This is no whole number.");
 
@@ -111,7 +124,10 @@ export function RuleDialog(props: RuleDialogProps): JSX.Element {
           <TextField
             label="Every so many seconds"
             inputmode="numeric"
-            value={draft.period}
+            value={calendar() ? "" : draft.period}
+            disabled={Boolean(calendar())}
+            placeholder={calendar() ? "by the calendar" : ""}
+            hint={calendar() ? `Begins anew each ${calendar()}, ${before?.zone}.` : undefined}
             error={wholeFault("period_seconds", draft.period)}
             onText={(text) => setDraft("period", text)}
           />
@@ -136,6 +152,9 @@ export function RuleDialog(props: RuleDialogProps): JSX.Element {
           checked={draft.record}
           onCheck={(checked) => setDraft("record", checked)}
         />
+        <Show when={before && alsoSet(before, draft.algorithm)}>
+          {(words) => <p class="quiet small-text">Also set, and kept: {words()}. The API changes these.</p>}
+        </Show>
         <Show when={error() && !toldByField(error(), KNOWN)}>
           <InlineError error={error()} />
         </Show>

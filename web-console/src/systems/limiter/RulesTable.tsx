@@ -182,8 +182,14 @@ function Decisions(): JSX.Element {
   return (
     <div class="decisions">
       <section class="card decisions-chart" aria-label="Decisions of the last 15 minutes">
-        <p class="quiet">
-          <b>{count(total("allowed"))}</b> allowed, <b>{count(total("denied"))}</b> refused in 15 minutes
+        <p class="quiet decisions-sum">
+          <span>Decided, in 15 minutes</span>
+          <Badge tone="good">
+            <b>{count(total("allowed"))}</b> allowed
+          </Badge>
+          <Badge tone="bad">
+            <b>{count(total("denied"))}</b> refused
+          </Badge>
         </p>
         <Chart
           label={`${total("allowed")} allowed and ${total("denied")} refused in the last 15 minutes`}

@@ -15,6 +15,9 @@ export interface Rule {
   mode: "exact" | "leased" | "local";
   failure: "open" | "closed" | "local";
   action: "deny" | "delay" | "flag";
+  penalty_seconds?: number;
+  reach?: "site" | "home";
+  by?: string[];
   shadow: boolean;
   record: boolean;
   note: string;
@@ -36,6 +39,7 @@ export interface Decision {
   reset_seconds: number;
   retry_after_seconds: number | null;
   over_limit: boolean;
+  delay_seconds: number;
   degraded: boolean;
 }
 

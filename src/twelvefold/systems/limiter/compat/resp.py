@@ -7,17 +7,16 @@ reading. A connection is open to `AUTH`, `HELLO`, `PING` and `QUIT` until it has
 
 import asyncio
 import math
-import re
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
-import hiredis
 import structlog
 
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.limiter.compat.callers import BELIEVED_SECONDS, Callers
 from twelvefold.systems.limiter.compat.resp_commands import HANDLERS, OPEN
+from twelvefold.systems.limiter.compat.resp_frames import CommandReader, UnreadableError
 from twelvefold.systems.limiter.compat.resp_throttle import Throttles, throttle_reply
 from twelvefold.systems.limiter.contracts import Decision, Failure, Mode, Outcome, TooManyFailuresError
 from twelvefold.systems.limiter.rules.bound import Bound
@@ -30,15 +29,12 @@ MAX_PENDING_BYTES: Final = 256 * 1024
 """Of a command that is not complete yet."""
 _MAX_STRANGERS_BYTES: Final = 16 * 1024
 """The same before an API key was shown: ten thousand strangers hold 160 MB at most."""
-_MAX_WAITING: Final = 20_000
+_MAX_WAITING: Final = 2_000
+"""Answers that are awaited; with more of them nothing is read, so a long pipeline waits in its sockets."""
 _IDLE_SECONDS: Final = 600.0
 _LINGER_SECONDS: Final = 1.0
 """For so long what a client goes on to send is read and thrown away, when it has been told to stop."""
-_TOO_LARGE = re.compile(rb"(?:^|\n)[*$%~>][0-9]{5,}")
-_SCAN_OVERLAP: Final = 12
 
-_NOT_YET: Final = object()
-_TEXTS: Final = {bytes}
 _NEED_AUTH: Final = b"-NOAUTH Authentication required.\r\n"
 _WRONG_KEY: Final = b"-WRONGPASS this API key is not known, or may not check limits\r\n"
 
@@ -86,22 +82,20 @@ class RespConnection(asyncio.Protocol):
         self._limiter = door.limiter
         self._throttles = door.throttles
         self._loop = asyncio.get_running_loop()
-        self._reader = hiredis.Reader(notEnoughData=_NOT_YET)
+        self._reader = CommandReader()
         self._transport: Any = None
         self._peer = ""
         self._replies: deque[bytes | _Reply] = deque()
-        self._pending_bytes = 0
-        self._tail = b""
         self._awaited = 0
         self._flushing = False
         self._paused = False
-        self._closing = False
+        self._full = False
+        self._leaving = self._failed = self._closing = False
         self._secret = ""
         self.tenant: TenantId | None = None
         self._believed_until = math.inf
         self._verifying: asyncio.Task[None] | None = None
         self._held: list[bytes] = []
-        self._after: list[Any] = []
         self._heard = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -145,7 +139,11 @@ class RespConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on."""
         self._paused = False
-        if not self._closing and self._verifying is None:
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Read again, if nothing stands against it."""
+        if not (self._paused or self._closing or self._leaving or self._full) and self._verifying is None:
             self._transport.resume_reading()
 
     def _check_idle(self) -> None:
@@ -159,7 +157,7 @@ class RespConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, ask, answer."""
-        if self._closing:
+        if self._closing or self._leaving:
             return
         if self._verifying is not None:
             self._hold(data)
@@ -169,32 +167,29 @@ class RespConnection(asyncio.Protocol):
             self._verify(self._secret, None)
             self._hold(data)
             return
-        if self.tenant is not None and not self._pending_bytes:
+        if self.tenant is not None and not self._reader.waiting_bytes:
             if not self._replies and (key := self._throttles.single(self.tenant, data)) is not None:
                 self._answer_single(key)
                 return
             data = self._take_plain(data, self.tenant)
         if data:
             self._parse(data)
-        if len(self._replies) > _MAX_WAITING:
-            self._fail("too many commands wait for their answers")
         if not self._awaited:
             self._flush()
+        if len(self._replies) > _MAX_WAITING and not self._full:
+            self._full = True
+            self._transport.pause_reading()
 
     def _parse(self, data: bytes) -> None:
         """The general form of commands, whole or in part."""
-        if _TOO_LARGE.search(self._tail + data if self._tail else data):
-            self._fail("a command, or a part of one, is larger than this server takes")
-            return
-        self._tail = b"" if data.endswith(b"\n") else data[-_SCAN_OVERLAP:]
-        self._pending_bytes += len(data)
+        self._reader.feed(data)
         try:
-            self._reader.feed(data)
             self._drain()
-        except hiredis.ProtocolError as error:
-            self._fail(f"Protocol error: {str(error).removeprefix('Protocol error, ')}")
+        except UnreadableError as error:
+            self._fail(str(error))
             return
-        if self._pending_bytes > (_MAX_STRANGERS_BYTES if self.tenant is None else MAX_PENDING_BYTES):
+        allowed = _MAX_STRANGERS_BYTES if self.tenant is None else MAX_PENDING_BYTES
+        if self._verifying is None and self._reader.waiting_bytes > allowed:
             self._fail("a command is larger than this server takes")
 
     def _hold(self, data: bytes) -> None:
@@ -203,31 +198,16 @@ class RespConnection(asyncio.Protocol):
         self._transport.pause_reading()
 
     def _drain(self) -> None:
-        gets = self._reader.gets
-        while not self._closing:
-            command = gets()
-            if command is _NOT_YET:
-                return
-            self._pending_bytes = 0
-            if not self._dispatch(command):
-                return
-            if self._verifying is not None:
-                rest = []
-                while (more := gets()) is not _NOT_YET:
-                    rest.append(more)
-                self._after = rest
-                return
+        # What stands behind a key that is being verified stays in the reader until it is known.
+        while not self._leaving and self._verifying is None and (command := self._reader.gets()) is not None:
+            self._dispatch(command)
 
-    def _dispatch(self, command: Any) -> bool:
-        """Do what was read, whatever it is. False: it is no command, and the connection ends."""
-        if type(command) is not list or not command or set(map(type, command)) != _TEXTS:
-            # hiredis reads inline commands as errors; only arrays of texts are commands here.
-            self._fail("Protocol error: a command is an array of texts")
-            return False
+    def _dispatch(self, command: Sequence[bytes]) -> None:
+        """Do what was read."""
         verb = command[0].upper()
         if verb == b"CL.THROTTLE":
             self._throttle(command)
-            return True
+            return
         handler = HANDLERS.get(verb)
         if handler is None:
             name = verb[:64].decode("ascii", "replace").replace("\r", " ").replace("\n", " ")
@@ -236,7 +216,6 @@ class RespConnection(asyncio.Protocol):
             self.say(_NEED_AUTH)
         else:
             handler(self, command)
-        return True
 
     def _throttle(self, command: Sequence[bytes]) -> None:
         if self.tenant is None:
@@ -291,11 +270,11 @@ class RespConnection(asyncio.Protocol):
         self._replies.append(data)
 
     def leave(self, data: bytes) -> None:
-        """Answer after what is ready, and close."""
+        """Answer when all before it is answered, and close; nothing more is read."""
         self.say(data)
-        self._flush()
-        self._closing = True
-        self._transport.close()
+        self._leaving = True
+        self._transport.pause_reading()
+        self.settle()
 
     def answered(self) -> None:
         """One more awaited answer is here; all of a turn leave together."""
@@ -313,7 +292,7 @@ class RespConnection(asyncio.Protocol):
         if self._closing:
             return
         replies = self._replies
-        if len(replies) == 1 and type(replies[0]) is bytes:
+        if len(replies) == 1 and type(replies[0]) is bytes and not self._leaving:
             self._transport.write(replies.popleft())
             return
         pieces: list[bytes] = []
@@ -326,16 +305,28 @@ class RespConnection(asyncio.Protocol):
             replies.popleft()
         if pieces:
             self._transport.write(b"".join(pieces))
+        if self._leaving and not replies:
+            self._end()
+        elif self._full and len(replies) <= _MAX_WAITING // 2:
+            self._full = False
+            self._read_on()
 
     def _fail(self, message: str) -> None:
-        """The stream cannot be read on: say why, after what is ready, and close."""
-        self._flush()
-        if self._closing:
+        """The stream cannot be read on: say why, when all before it is answered, and close."""
+        if self._leaving:
             return
+        self._failed = True
+        self.leave(f"-ERR {message}\r\n".encode())
+
+    def _end(self) -> None:
+        """All is said."""
         self._closing = True
-        self._transport.write(f"-ERR {message}\r\n".encode())
+        if not self._failed:
+            self._transport.close()
+            return
         # Closed with bytes unread, TCP resets, and a client that is still sending would not see why.
         self._transport.write_eof()
+        self._transport.resume_reading()
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(_LINGER_SECONDS, self._transport.close)
@@ -357,7 +348,6 @@ class RespConnection(asyncio.Protocol):
         self._believed_until = self._loop.time() + BELIEVED_SECONDS if secret else math.inf
 
     def _verify(self, secret: str, then: bytes | None) -> None:
-        self._after = []
         self._verifying = self._loop.create_task(self._ask_who(secret, then))
 
     async def _ask_who(self, secret: str, then: bytes | None) -> None:
@@ -382,13 +372,9 @@ class RespConnection(asyncio.Protocol):
             self._admit(secret, tenant)
             if then is not None:
                 self.say(then)
-        after, self._after = self._after, []
         held, self._held = self._held, []
-        for command in after:
-            if not self._dispatch(command):
-                return
+        self._parse(b"")
         for data in held:
             self.data_received(data)
-        if not self._paused and not self._closing and self._verifying is None:
-            self._transport.resume_reading()
+        self._read_on()
         self.settle()

@@ -62,6 +62,10 @@ def _ping(client: Client, command: Sequence[bytes]) -> None:
     client.say(b"+PONG\r\n" if len(command) == 1 else bulk(command[1]))
 
 
+def _echo(client: Client, command: Sequence[bytes]) -> None:
+    client.say(bulk(command[1]) if len(command) == 2 else b"-ERR ECHO message\r\n")
+
+
 def _quit(client: Client, command: Sequence[bytes]) -> None:
     del command
     client.leave(_OK)
@@ -116,6 +120,7 @@ HANDLERS: Final[Mapping[bytes, Callable[[Client, Sequence[bytes]], None]]] = {
     b"AUTH": _auth,
     b"HELLO": _hello,
     b"PING": _ping,
+    b"ECHO": _echo,
     b"QUIT": _quit,
     b"SELECT": _select,
     b"CLIENT": _client,

@@ -12,11 +12,19 @@ from twelvefold.systems.limiter.service.limiter import Asked, Limiter
 _encode = msgspec.json.Encoder().encode
 
 
+ONE_FORM = "send rule, key and cost, or checks, or batch"
+
+
+def names_one(data: CheckRequest) -> bool:
+    """Whether the form of a single check was used; beside the others it would be ignored, unseen."""
+    return data.rule is not None or data.key is not None or data.cost != 1
+
+
 def single_hits(data: CheckRequest) -> tuple[Hit, ...]:
     """The rules of one check. Raises `HitRefusedError` where it names none, or both forms."""
     if data.checks is not None:
-        if data.rule is not None or data.key is not None:
-            raise HitRefusedError("send rule and key, or checks, or batch", field="checks")
+        if names_one(data):
+            raise HitRefusedError(ONE_FORM, field="checks")
         return tuple(each.to_contract() for each in data.checks)
     if data.rule is None or data.key is None:
         raise HitRefusedError(

@@ -11,7 +11,7 @@ from litestar.params import JSONBody, PathParameter, QueryParameter
 from twelvefold.kernel.clock import Clock
 from twelvefold.kernel.errors import InvalidInputError, TwelvefoldError
 from twelvefold.systems.limiter.contracts import NAME_PATTERN, HitRefusedError, Rule, RuleRefusedError, Tier
-from twelvefold.systems.limiter.routes.answers import check_body, resolved, single_hits
+from twelvefold.systems.limiter.routes.answers import ONE_FORM, check_body, names_one, resolved, single_hits
 from twelvefold.systems.limiter.routes.forms import (
     CheckRequest,
     DecisionView,
@@ -34,6 +34,7 @@ from twelvefold.systems.limiter.routes.forms import (
     TrafficView,
 )
 from twelvefold.systems.limiter.rules.headers import Reset
+from twelvefold.systems.limiter.rules.plan import choices
 from twelvefold.systems.limiter.service.limiter import Limiter
 from twelvefold.systems.limiter.service.replay import MAX_EVENTS, Event, replay
 from twelvefold.systems.limiter.service.rules import RuleService
@@ -55,8 +56,8 @@ def check_routes(limiter: Limiter, reset: Reset) -> list[Any]:
     async def check(request: Ask, data: JSONBody[CheckRequest]) -> Response[bytes]:
         tenant = principal_of(request).tenant_id
         if data.batch is not None:
-            if data.rule is not None or data.checks is not None:
-                raise HitRefusedError("send rule and key, or checks, or batch", field="batch")
+            if data.checks is not None or names_one(data):
+                raise HitRefusedError(ONE_FORM, field="batch")
             # All are understood before any is asked: a batch with a fault takes nothing.
             asked = [
                 resolved(limiter, tenant, each.to_contract(), f"batch[{at}].")
@@ -125,7 +126,12 @@ def rule_routes(limiter: Limiter, rules: RuleService) -> list[Any]:
         except msgspec.ValidationError as error:
             text, _, path = str(error).partition(" - at `$.")
             inside = path.rstrip("`") or field_in(str(error))
-            raise RuleRefusedError(text, field=f"rule.{inside}" if inside else "rule") from error
+            words = choices((inside or "").partition("[")[0])
+            raise RuleRefusedError(
+                text,
+                field=f"rule.{inside}" if inside else "rule",
+                hint=f"one of {', '.join(words)}" if words else None,
+            ) from error
         version = None
         if data.version is not None:
             if not (data.version.isascii() and data.version.isdecimal()):

@@ -141,7 +141,7 @@ class PermitView(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class RulePut(msgspec.Struct, frozen=True, kw_only=True):
+class RulePut(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A rule without its name, which the address has; `version` guards against a lost update."""
 
     rule: dict[str, Any]

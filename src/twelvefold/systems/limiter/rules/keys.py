@@ -27,7 +27,7 @@ def encode_key(key: Key) -> bytes:
             return encode_bytes(key.encode())
         except UnicodeEncodeError as error:
             raise _refused("the key is not valid Unicode") from error
-    if len(key) == 1 and key[0]:
+    if isinstance(key, tuple | list) and len(key) == 1 and key[0]:
         return encode_key(key[0])
     return _bounded(_encode_parts(key))
 
@@ -42,8 +42,9 @@ def encode_bytes(key: bytes) -> bytes:
 def _bounded(data: bytes) -> bytes:
     if len(data) <= LONGEST_PLAIN:
         return data
-    if len(data) > MAX_KEY_BYTES:
-        raise _refused(f"the key has {len(data)} bytes, at most {MAX_KEY_BYTES} are taken")
+    size = len(data) - 1  # the mark in front is ours
+    if size > MAX_KEY_BYTES:
+        raise _refused(f"the key has {size} bytes, at most {MAX_KEY_BYTES} are taken")
     return b"#" + hashlib.blake2b(data, digest_size=_HASH_BYTES).hexdigest().encode()
 
 

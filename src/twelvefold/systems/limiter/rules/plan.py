@@ -8,7 +8,7 @@ than a thousandth of a unit.
 """
 
 from math import gcd
-from typing import Final
+from typing import Any, Final, Literal, get_args, get_origin
 
 import msgspec
 
@@ -65,8 +65,44 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.period * (2 if self.kind == COUNTER else 1)
 
 
+def check_form(rule: Rule) -> None:
+    """Hold a rule that a program made to its fields' types and bounds, as JSON is held to them when it is read.
+
+    Raises `RuleRefusedError` naming the field. It never reaches the state, whose refusal would look like an outage.
+    """
+    if not isinstance(rule, Rule):
+        raise RuleRefusedError("a rule is a Rule, or the name of a stored one", field="rule")
+    try:
+        sound = msgspec.convert({name: getattr(rule, name) for name in rule.__struct_fields__}, Rule)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at `$.")
+        field = path.rstrip("`")
+        words = choices(field.partition("[")[0])
+        hint = f"one of {', '.join(words)}" if words else None
+        raise RuleRefusedError(text, field=field, hint=hint) from error
+    if sound != rule:  # what is read as a tuple was a list, which has no hash
+        raise RuleRefusedError(f"write it as {sound.by!r}", field="by")
+
+
+def choices(field: str) -> tuple[str, ...]:
+    """The words that a field of a rule knows; empty where it is no choice among words."""
+    return _CHOICES.get(field, ())
+
+
+def _words(form: Any) -> tuple[str, ...]:
+    if get_origin(form) is Literal:
+        return tuple(map(str, get_args(form)))
+    return next(filter(None, map(_words, get_args(form))), ())
+
+
+_CHOICES: Final = {
+    field.name: words for field in msgspec.structs.fields(Rule) if (words := _words(field.type))
+}
+
+
 def check_rule(rule: Rule) -> Rule:
     """`rule`, if it can work. Raises `RuleRefusedError` naming the field and what to do."""
+    check_form(rule)
     kind = KINDS[rule.algorithm]
     limit = rule.limit or 0
     fill_seconds = (rule.burst or limit) * rule.period_seconds // limit if kind == BUCKET and limit else 0

@@ -66,6 +66,7 @@ class Limiter:
         self,
         *,
         shared: SharedState,
+        home_shared: SharedState,
         leases: LeaseBook,
         home: LeaseBook,
         permits: PermitStore,
@@ -76,6 +77,7 @@ class Limiter:
         self.book = book
         self.tally = tally or Tally()
         self._shared = shared
+        self._home_shared = home_shared
         self._leases = leases
         self._home = home
         self._places = Places(permits, book, self.tally)
@@ -138,7 +140,7 @@ class Limiter:
         names += [earlier.prefix + suffix for earlier, _ in bound.previous]
         try:
             async with asyncio.timeout(_ACT_SECONDS):
-                await self._shared.forget(names)
+                await self._state_of(bound).forget(names)
         except (EngineUnavailableError, TimeoutError) as error:
             raise StateUnavailableError("limiter", "the key was not reset") from error
 
@@ -357,9 +359,11 @@ class Limiter:
             self._local.give(bound, key, cost)
             return
         book = self._home if bound.rule.reach == "home" else self._leases
-        if not book.give(bound, key, cost) and bound.rule.reach == "site":
+        if not book.give(bound, key, cost):
             try:
-                self._shared.ask(bound.tenant, ((bound, key, -cost),), lambda *_: None, lambda _: None)
+                self._state_of(bound).ask(
+                    bound.tenant, ((bound, key, -cost),), lambda *_: None, lambda _: None
+                )
             except (EngineUnavailableError, OverloadedError) as error:
                 log.info("limiter.refund.lost", rule=bound.name, reason=error.message)
 
@@ -381,7 +385,10 @@ class Limiter:
                 future.set_exception(StateUnavailableError("limiter", str(error)))
 
         try:
-            self._shared.ask(bound.tenant, ((bound, key, -cost),), answer, fault)
+            self._state_of(bound).ask(bound.tenant, ((bound, key, -cost),), answer, fault)
         except EngineUnavailableError as error:
             raise StateUnavailableError("limiter", error.message) from error
         await future
+
+    def _state_of(self, bound: Bound) -> SharedState:
+        return self._home_shared if bound.rule.reach == "home" else self._shared

@@ -24,6 +24,8 @@ class LocalLimits:
         self._fallback_parts = max(1, fallback_parts)
         self._limits: dict[bytes, LocalLimit] = {}
         """By the rule's prefix, which is of one length for a tenant's rules, and the purpose behind it."""
+        self._names: dict[int, dict[bytes, None]] = {}
+        """Whose they are: who makes many rules loses states of his own, and nobody else's."""
 
     def limit(self, bound: Bound, *, parts: int = 1, purpose: bytes = b"") -> LocalLimit:
         """The state of a rule, or of one of `parts` parts of it, for one purpose."""
@@ -31,11 +33,14 @@ class LocalLimits:
         known = self._limits.get(name)
         if known is None:
             if len(self._limits) >= MAX_RULES:
-                del self._limits[next(iter(self._limits))]
+                most = max(self._names.values(), key=len)
+                oldest = next(iter(most))
+                del most[oldest], self._limits[oldest]
             rule = msgspec.structs.replace(
                 scaled(bound.rule, parts), mode="local", reach="site", penalty_seconds=0
             )
             known = self._limits[name] = local_limit(Bound(bound.tenant, rule), max_keys=self._max_keys)
+            self._names.setdefault(bound.tenant, {})[name] = None
         return known
 
     def ask(self, bound: Bound, key: bytes, cost: int, *, fallback: bool = False) -> Outcome:

@@ -1,20 +1,20 @@
 """What a rule would have done: recorded, sent or invented traffic run through candidates, in moments.
 
-The same algorithms as everywhere, with the events' own times. Nothing is taken from anybody.
+The same algorithms as everywhere (as a process runs them for itself), with the events' own times. Nothing is taken
+from anybody.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from twelvefold.kernel.errors import InvalidInputError
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.limiter.contracts import Rule
-from twelvefold.systems.limiter.rules.algorithms import judge
 from twelvefold.systems.limiter.rules.bound import Bound
-from twelvefold.systems.limiter.rules.calendar import window_of
+from twelvefold.systems.limiter.service.local import local_limit
 
 MAX_EVENTS: Final = 100_000
 MAX_CANDIDATES: Final = 6
@@ -58,18 +58,15 @@ def replay(rule: Rule, events: Sequence[Event]) -> Replayed:
     span = (ordered[-1].at_ms - first) if ordered else 0.0
     step = max(span / _POINTS, 1.0)
     series = [[0, 0] for _ in range(min(_POINTS, int(span / step)) + 1)]
-    states: dict[str, Any] = {}
+    now = 0
+    limit = None
+    if bound.plan is not None:
+        limit = local_limit(bound, max_keys=len(ordered) + 1, monotonic_ns=lambda: now, wall_ns=lambda: now)
     denied: Counter[str] = Counter()
     admitted: list[bool] = []
     for event in ordered:
-        allowed = True
-        if bound.plan is not None:
-            now = int(event.at_ms * 1000)
-            edges = bound.edges(now)
-            outcome, states[event.key] = judge(
-                bound.plan, states.get(event.key), now, event.cost, window_of(edges, now) if edges else None
-            )
-            allowed = outcome.allowed
+        now = int(event.at_ms * 1000) * 1000
+        allowed = limit is None or limit.hit(event.key.encode("utf-8", "replace"), event.cost)
         admitted.append(allowed)
         series[min(int((event.at_ms - first) / step), len(series) - 1)][0 if allowed else 1] += 1
         if not allowed:

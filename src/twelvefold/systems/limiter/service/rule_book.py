@@ -16,6 +16,7 @@ from twelvefold.kernel.errors import TwelvefoldError
 from twelvefold.kernel.tenancy import TenantId
 from twelvefold.systems.limiter.contracts import Rule, RuleNotFoundError, StoredRule
 from twelvefold.systems.limiter.rules.bound import Bound
+from twelvefold.systems.limiter.rules.plan import check_form
 
 log = structlog.get_logger("limiter")
 
@@ -45,7 +46,11 @@ class RuleBook:
                     else "make it with PUT /v1/limiter/rules/{name}",
                 )
             return found
-        bound = self._inline.get((tenant, rule))
+        try:
+            bound = self._inline.get((tenant, rule))
+        except TypeError:  # no hash: a field is not what it should be
+            check_form(rule)
+            raise
         if bound is None:
             if len(self._inline) >= MAX_INLINE:
                 for old in list(self._inline)[: MAX_INLINE // 4]:

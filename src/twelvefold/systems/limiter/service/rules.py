@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
 import structlog
 
 from twelvefold.kernel.clock import Clock
@@ -142,8 +143,16 @@ class RuleService:
 
     async def put_endpoints(self, endpoints: Sequence[EndpointRule]) -> None:
         """Replace the limits for parts of the API. Raises `RuleRefusedError`."""
+        seen: set[tuple[str, str]] = set()
         for number, each in enumerate(endpoints):
             _check_endpoint(each, f"items[{number}]")
+            if (each.method, each.path) in seen:
+                raise RuleRefusedError(
+                    f"{each.method} {each.path} stands there twice",
+                    field=f"items[{number}].path",
+                    hint="a part of the API has one limit; name the smaller part more exactly",
+                )
+            seen.add((each.method, each.path))
         await self._store.put_endpoints(endpoints, self._clock.now_ms())
         self.gateway.endpoints = tuple(endpoints)
         self._changed()
@@ -194,7 +203,7 @@ class RuleService:
         for payload in wanted:
             kind, _, tenant = payload.partition(":")
             if kind == "rules":
-                self._book.replace(TenantId(int(tenant)), await self._store.rules(TenantId(int(tenant))))
+                await self._read_rules(TenantId(int(tenant)))
             elif kind == "envoy":
                 await self._read_envoy()
             elif kind == "gateway":
@@ -204,15 +213,27 @@ class RuleService:
     async def _read_all(self) -> None:
         known = set(self._book.tenants) | set(await self._store.tenants())
         for tenant in known:
-            self._book.replace(tenant, await self._store.rules(tenant))
+            await self._read_rules(tenant)
         await self._read_gateway()
         await self._read_envoy()
         self._changed()
 
+    async def _read_rules(self, tenant: TenantId) -> None:
+        """What a newer version has written and this one cannot read changes nothing here, nor for other tenants."""
+        try:
+            self._book.replace(tenant, await self._store.rules(tenant))
+        except msgspec.ValidationError as error:
+            log.warning("limiter.rules.unreadable", tenant=tenant, reason=str(error))
+
     async def _read_gateway(self) -> None:
-        tiers = {tier.name: tier for tier in await self._store.tiers()}
+        try:
+            tiers = {tier.name: tier for tier in await self._store.tiers()}
+            endpoints = tuple(await self._store.endpoints())
+        except msgspec.ValidationError as error:
+            log.warning("limiter.gateway.unreadable", reason=str(error))
+            return
         self.gateway.tiers = DEFAULT_TIERS | tiers
-        self.gateway.endpoints = tuple(await self._store.endpoints())
+        self.gateway.endpoints = endpoints
 
     async def _read_envoy(self) -> None:
         compiled: dict[tuple[TenantId, str], EnvoyDomain] = {}

@@ -11,6 +11,7 @@ from twelvefold.systems.limiter.rules.bound import Bound
 from twelvefold.systems.limiter.store.scripts import source
 
 CALL_SECONDS: Final = 0.015
+ACT_SECONDS: Final = 1.0
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -110,7 +111,8 @@ class PermitStore:
     async def call(self, verb: str, bound: Bound, key: bytes, permit_id: str) -> tuple[int, bool, int, int]:
         """`take`, `renew`, `free` or `look`: now, whether it was done, places in use, and the wait for one."""
         assert bound.plan is not None
-        async with asyncio.timeout(self._call_seconds):
+        # Somebody's request waits for a place; keeping and leaving one may take its time, and fails only if it must.
+        async with asyncio.timeout(self._call_seconds if verb == "take" else ACT_SECONDS):
             now_us, granted, count, wait_us = await self._script.send(
                 [bound.prefix + key + b"@"], (verb, permit_id, bound.plan.limit, bound.plan.period)
             )

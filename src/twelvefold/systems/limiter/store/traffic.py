@@ -4,6 +4,7 @@ Everything here ends by itself: series after two hours, offenders after two, rec
 recording keeps at most `MAX_BATCHES` batches. Losing some of it harms nobody.
 """
 
+import asyncio
 import zlib
 from collections import defaultdict
 from typing import Any, Final
@@ -69,8 +70,12 @@ class TrafficStore:
         last = now_ms // (STEP_SECONDS * 1000)
         first = last - minutes * 60 // STEP_SECONDS + 1
         points = []
-        for step in range(first, last + 1):
-            found = await self._valkey.call("HGETALL", f"l:{{{tenant}}}n:{step}")
+        steps = range(first, last + 1)
+        # Asked together: one after the other an hour would be 720 round trips.
+        answers = await asyncio.gather(
+            *(self._valkey.call("HGETALL", f"l:{{{tenant}}}n:{step}") for step in steps)
+        )
+        for step, found in zip(steps, answers, strict=True):
             totals = {b"a": 0, b"d": 0}
             pairs = found.items() if isinstance(found, dict) else zip(found[::2], found[1::2], strict=True)
             for field, count in pairs:
@@ -115,8 +120,12 @@ class TrafficStore:
 
     async def first_to_say(self, tenant: TenantId, offender: Offender, seconds: int) -> bool:
         """Whether nobody has told of this key in the last `seconds`."""
-        name = f"l:{{{tenant}}}alert:{offender.rule}:{offender.key}"
+        name = _alert_key(tenant, offender)
         return await self._valkey.call("SET", name, 1, "NX", "EX", seconds) is not None
+
+    async def unsaid(self, tenant: TenantId, offender: Offender) -> None:
+        """Telling of this key has failed."""
+        await self._valkey.call("UNLINK", _alert_key(tenant, offender))
 
     async def recording(self, tenant: TenantId, rule: str, *, max_events: int) -> list[Event]:
         """The newest recorded events of a rule, oldest first."""
@@ -135,6 +144,10 @@ class TrafficStore:
 
 def _top_key(tenant: TenantId, at_ms: int) -> str:
     return f"l:{{{tenant}}}t:{at_ms // _MINUTE_MS}"
+
+
+def _alert_key(tenant: TenantId, offender: Offender) -> str:
+    return f"l:{{{tenant}}}alert:{offender.rule}:{offender.key}"
 
 
 def _scored(found: list[Any]) -> list[tuple[str, float]]:
