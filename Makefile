@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export UV_COMPILE_BYTECODE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up console check format lint types layers test unit bench drills lock clean
+.PHONY: help setup up console bytecode check format lint types layers test unit bench drills lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -19,7 +19,11 @@ $(VENV)/.ready: requirements/dev.lock requirements/uv.lock pyproject.toml
 	@$(BIN)/uv pip install -q --python $(PY) --no-deps --no-build-isolation -e .
 	@touch $@
 
-setup: $(VENV)/.ready console ## Make .venv from the locked requirements and build the console
+# Where PYTHONDONTWRITEBYTECODE is set, each of the many processes would compile our sources anew.
+bytecode: $(VENV)/.ready
+	@$(PY) -m compileall -q src
+
+setup: $(VENV)/.ready console bytecode ## Make .venv from the locked requirements and build the console
 
 console: $(VENV)/.ready ## Build the console's pages, if their sources changed
 	@$(PY) web-console/build.py
@@ -27,7 +31,7 @@ console: $(VENV)/.ready ## Build the console's pages, if their sources changed
 up: setup ## Start all systems on this machine and print where to go
 	@$(BIN)/twelvefold up
 
-check: $(VENV)/.ready ## Format, lint, types, layers, locks, licences, unit tests: under a minute
+check: $(VENV)/.ready bytecode ## Format, lint, types, layers, locks, licences, unit tests: under a minute
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
