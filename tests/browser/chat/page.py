@@ -13,6 +13,17 @@ from websockets.sync.client import connect
 
 CHAT = "/console/systems/chat"
 
+LINES = """window.lines = []; window.pongs = 0;
+    window.WebSocket = class extends WebSocket {
+        constructor(address) {
+            super(address);
+            if (!`${address}`.includes("chat")) return;
+            window.lines.push(this);
+            this.addEventListener("message", ({ data }) => { if (data.includes('"pong"')) window.pongs += 1; });
+        }
+    };"""
+"""For `add_init_script`: keeps the sockets that the page opens, and counts what the server answers to its pings."""
+
 Api = Callable[..., Any]
 
 Window = Callable[..., Page]

@@ -8,6 +8,7 @@ from playwright.sync_api import Route, expect
 from tests.browser.chat.page import (
     CHAT,
     EACH,
+    LINES,
     Api,
     Window,
     acknowledged,
@@ -124,12 +125,7 @@ def test_nothing_is_said_on_a_line_that_is_closing_and_all_of_it_on_the_next(
 ) -> None:
     room = begin(chat, "ann", "bob")
     ann, bob = window("ann", room), window(height=1400)
-    bob.add_init_script(
-        """window.lines = [];
-        window.WebSocket = class extends WebSocket {
-            constructor(address) { super(address); if (`${address}`.includes("chat")) window.lines.push(this); }
-        };"""
-    )
+    bob.add_init_script(LINES)
     bob.goto(f"{CHAT}?as=bob&chat={room}")
     connected(bob)
     bob.get_by_role("textbox", name="Message", exact=True).evaluate(

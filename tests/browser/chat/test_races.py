@@ -3,21 +3,22 @@
 from typing import Any
 
 from playwright.sync_api import APIResponse, Page, Route, WebSocketRoute, expect
-from tests.browser.chat.page import CHAT, Api, Window, acknowledged, begin, connected, history, message, say
-
-LINES = """window.lines = []; window.pongs = 0;
-    window.WebSocket = class extends WebSocket {
-        constructor(address) {
-            super(address);
-            if (!`${address}`.includes("chat")) return;
-            window.lines.push(this);
-            this.addEventListener("message", ({ data }) => { if (data.includes('"pong"')) window.pongs += 1; });
-        }
-    };"""
+from tests.browser.chat.page import (
+    CHAT,
+    LINES,
+    Api,
+    Window,
+    acknowledged,
+    begin,
+    connected,
+    history,
+    message,
+    say,
+)
 
 
 class Held:
-    """Answers that were given and have not arrived yet."""
+    """Answers that were given and have not arrived yet. `held` fills while the driver is asked something, even `1`."""
 
     def __init__(self, page: Page, path: str, *, at_most: int = 1) -> None:
         self._at_most = at_most

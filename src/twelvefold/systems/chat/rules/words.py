@@ -7,10 +7,10 @@ and queries go through the same function, and what makes a query (quotes, `-`, `
 import re
 import unicodedata
 
-_FIRST_LONE = 0x1F000
-"""From here to the end of the emoji every character is one, also those that this Python does not know yet."""
-_LAST_LONE = 0x1FAFF
-_TONES = range(0x1F3FB, 0x1F400)
+_EMOJI = range(0x1F000, 0x1FB00)
+"""Every character here is one, also those that this Python does not know yet; there are others among the symbols."""
+_UNHEARD = frozenset(map(chr, range(0x1F3FB, 0x1F400))) | {"\u200d", "\ufe0f"}
+"""Tones of skin; what joins several emoji to one; "as a picture"."""
 _MAYBE = re.compile("[^\x00-\u00a8\u00ab-\u1fff\u3400-\ud7ff]")
 """Where there is none of these, there is no emoji."""
 
@@ -22,12 +22,10 @@ def searchable(text: str) -> str:
         return text
     made: list[str] = []
     for character in text:
-        point = ord(character)
-        if (
-            point in _TONES or character in "\u200d\ufe0f"
-        ):  # a tone; what joins several to one; "as a picture"
+        if character in _UNHEARD:
             continue
-        if _FIRST_LONE <= point <= _LAST_LONE or (point > 0xA8 and unicodedata.category(character) == "So"):
+        point = ord(character)
+        if point in _EMOJI or (point > 0xA8 and unicodedata.category(character) == "So"):
             between = "" if not made or made[-1][-1] in ' -"' else " "
             made.append(f"{between}emoji{point:x} ")
         else:

@@ -10,7 +10,7 @@ from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from twelvefold.kernel.clock import Clock
 from twelvefold.kernel.errors import InvalidInputError, TwelvefoldError
-from twelvefold.systems.limiter.contracts import NAME_PATTERN, HitRefusedError, Rule, RuleRefusedError, Tier
+from twelvefold.systems.limiter.contracts import NAME_PATTERN, HitRefusedError, RuleRefusedError, Tier
 from twelvefold.systems.limiter.routes.answers import ONE_FORM, check_body, names_one, resolved, single_hits
 from twelvefold.systems.limiter.routes.forms import (
     CheckRequest,
@@ -34,7 +34,7 @@ from twelvefold.systems.limiter.routes.forms import (
     TrafficView,
 )
 from twelvefold.systems.limiter.rules.headers import Reset
-from twelvefold.systems.limiter.rules.plan import choices
+from twelvefold.systems.limiter.rules.plan import read_rule
 from twelvefold.systems.limiter.service.limiter import Limiter
 from twelvefold.systems.limiter.service.replay import MAX_EVENTS, Event, replay
 from twelvefold.systems.limiter.service.rules import RuleService
@@ -121,26 +121,17 @@ def rule_routes(limiter: Limiter, rules: RuleService) -> list[Any]:
                 "a name is letters, digits, '.', '_' and '-', at most 64, and begins with a letter or a digit",
                 field="rule.name",
             )
-        try:
-            rule = msgspec.convert({**data.rule, "name": name}, Rule)
-        except msgspec.ValidationError as error:
-            text, _, path = str(error).partition(" - at `$.")
-            inside = path.rstrip("`") or field_in(str(error))
-            words = choices((inside or "").partition("[")[0])
-            raise RuleRefusedError(
-                text,
-                field=f"rule.{inside}" if inside else "rule",
-                hint=f"one of {', '.join(words)}" if words else None,
-            ) from error
         version = None
         if data.version is not None:
             if not (data.version.isascii() and data.version.isdecimal()):
                 raise InvalidInputError("a version is a number, as text", field="version")
             version = int(data.version[:18])
         try:
+            rule = read_rule({**data.rule, "name": name})
             return RuleView.of(await rules.put(principal_of(request).tenant_id, rule, version))
         except RuleRefusedError as error:
-            error.field = f"rule.{error.field}"
+            inside = error.field or field_in(error.message)
+            error.field = f"rule.{inside}" if inside else "rule"
             raise
 
     @delete("/rules/{name:str}", guards=write, summary="End a rule")

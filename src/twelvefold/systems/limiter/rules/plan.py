@@ -7,6 +7,7 @@ is exact. Only where that would overflow the 53 bits of a Lua number is the inte
 than a thousandth of a unit.
 """
 
+from collections.abc import Mapping
 from math import gcd
 from typing import Any, Final, Literal, get_args, get_origin
 
@@ -65,6 +66,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.period * (2 if self.kind == COUNTER else 1)
 
 
+def read_rule(fields: Mapping[str, Any]) -> Rule:
+    """A rule of these fields. Raises `RuleRefusedError` naming the field, and the words that it knows, if it knows words."""
+    try:
+        return msgspec.convert(fields, Rule)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at `$.")
+        field = path.rstrip("`")
+        words = _CHOICES.get(field.partition("[")[0])
+        hint = f"one of {', '.join(words)}" if words else None
+        raise RuleRefusedError(text, field=field or None, hint=hint) from error
+
+
 def check_form(rule: Rule) -> None:
     """Hold a rule that a program made to its fields' types and bounds, as JSON is held to them when it is read.
 
@@ -72,21 +85,9 @@ def check_form(rule: Rule) -> None:
     """
     if not isinstance(rule, Rule):
         raise RuleRefusedError("a rule is a Rule, or the name of a stored one", field="rule")
-    try:
-        sound = msgspec.convert({name: getattr(rule, name) for name in rule.__struct_fields__}, Rule)
-    except msgspec.ValidationError as error:
-        text, _, path = str(error).partition(" - at `$.")
-        field = path.rstrip("`")
-        words = choices(field.partition("[")[0])
-        hint = f"one of {', '.join(words)}" if words else None
-        raise RuleRefusedError(text, field=field, hint=hint) from error
+    sound = read_rule({name: getattr(rule, name) for name in rule.__struct_fields__})
     if sound != rule:  # what is read as a tuple was a list, which has no hash
         raise RuleRefusedError(f"write it as {sound.by!r}", field="by")
-
-
-def choices(field: str) -> tuple[str, ...]:
-    """The words that a field of a rule knows; empty where it is no choice among words."""
-    return _CHOICES.get(field, ())
 
 
 def _words(form: Any) -> tuple[str, ...]:
