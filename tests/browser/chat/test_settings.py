@@ -62,3 +62,15 @@ def test_a_member_without_the_role_sees_no_settings_and_the_last_name_can_be_tak
     ann.get_by_role("form", name="This conversation").get_by_role("button", name="Save").click()
     expect(bob.get_by_text("ann took this conversation's name away")).to_be_visible()
     expect(bob.locator(".room-head").get_by_role("heading", name="Group of ann")).to_be_visible()
+
+
+def test_at_360_px_how_far_each_member_is_can_be_read_to_its_end(window: Window, chat: Api) -> None:
+    room = begin(chat, "ann", "bob", "carol")
+    chat("bob", "POST", f"/conversations/{room}/messages", {"text": "hello"})
+    ann = window("ann", room)
+    ann.set_viewport_size({"width": 360, "height": 740})
+    ann.get_by_role("button", name="Members").click()
+    for words in ("Owner. Has read all", "Has read nothing"):
+        line = ann.locator(".member-name .small-text").filter(has_text=words).first
+        expect(line).to_be_visible()
+        assert line.evaluate("line => line.scrollWidth <= line.clientWidth")

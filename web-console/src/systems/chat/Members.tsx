@@ -59,8 +59,10 @@ export function Members(props: { chat: Chat; room: Room; onClose: () => void }):
                 <span class="quiet"> (you)</span>
               </Show>
             </span>
-            <span class="quiet small-text">
-              <span class="narrow-only">{TITLES[member.role]}. </span>
+            <span class="clip quiet small-text">
+              <Show when={member.role !== "member"}>
+                <span class="narrow-only">{TITLES[member.role]}. </span>
+              </Show>
               {readWords(room, member)}
             </span>
           </span>
@@ -206,6 +208,6 @@ function OneMember(props: OneProps): JSX.Element {
 
 function readWords(room: Room, member: Member): string {
   const read = Math.max(member.read_seq, room.marks.readBy(member.user));
-  if (read >= room.listed.last_seq) return "Has read everything";
-  return read ? `Has read up to ${count(read)}` : "Has read nothing yet";
+  if (read >= room.listed.last_seq) return "Has read all";
+  return read ? `Has read to ${count(read)}` : "Has read nothing";
 }
